@@ -1,0 +1,111 @@
+/* Jobs: the one function that decides.
+ *
+ * job_step(spec, state, event) is the only place where a job changes.  It is pure: time arrives inside the event, the
+ * next state goes into the caller's memory, and applying an update never computes.  The daemon, the simulator, the
+ * tests and replays all call it, so they cannot disagree. */
+#ifndef GREEDYLRD_CORE_JOB_H
+#define GREEDYLRD_CORE_JOB_H
+
+#include "core/policy.h"
+#include "core/spec.h"
+#include "core/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum job_status { JOB_ACTIVE, JOB_PAUSED, JOB_FINISHED };
+extern const char *const job_status_words[]; /* "active", "paused", "finished", NULL */
+
+/* The whole state of a job as one flat block of job_state_size() bytes: copy it with memcpy. */
+struct job_state {
+    uint32_t revision; /* grows by one with each decision or change of settings; 0 at creation */
+    uint32_t attempt;  /* 0 at creation */
+    uint32_t step;     /* last decided step, if has_step */
+    uint32_t reports;  /* reports decided so far */
+    uint32_t groups;
+    uint8_t has_step;
+    uint8_t status; /* enum job_status */
+    uint8_t reserved[2];
+    double data[]; /* answered rates [groups], then the policy's block */
+};
+
+/* Rates to answer with, [state->groups]. */
+const double *job_lrs(const struct job_state *state);
+const void *job_policy_state(const struct job_state *state);
+
+size_t job_state_size(const struct job_spec *spec);
+/* The state at creation, into job_state_size(spec) bytes. */
+void job_init(const struct job_spec *spec, struct job_state *state);
+
+/* What people see: the policy's view, with the flags of the answered rates. */
+void job_view(const struct job_spec *spec, const struct job_state *state, struct policy_view *view);
+
+enum event_kind {
+    EVENT_REPORT, /* one value, after the ranks were reduced */
+    EVENT_UPDATE, /* new settings */
+};
+
+struct job_event {
+    enum event_kind kind;
+    int64_t time_us; /* wall clock, microseconds since 1970 */
+    struct {
+        double value;
+        bool has_step; /* false: the last step + 1, the first is 1 */
+        uint32_t step;
+        bool has_attempt; /* false: the current one */
+        uint32_t attempt;
+        double lr_cap;     /* INFINITY: none */
+        double applied_lr; /* NAN: not given */
+    } report;
+    struct {
+        const struct job_spec *spec; /* resolved, same policy and groups */
+        const char *changed;         /* for the reason: "greedy.patience 2 -> 5" */
+    } update;
+};
+
+/* One entry of the history.  lrs is borrowed: from the next state in an update, from the row when read back. */
+struct job_decision {
+    uint32_t revision, attempt, step;
+    bool has_step; /* false only for events before the first report */
+    enum action action;
+    int64_t time_us;
+    double value, smoothed;
+    bool has_value, has_smoothed;
+    double best;
+    bool has_best;
+    uint32_t num_good, num_bad;
+    enum stage stage;
+    bool at_min, at_max, plateaued, applied_mismatch;
+    bool superseded;
+    uint32_t groups;
+    const double *lrs;
+    char reason[DECISION_REASON_MAX];
+};
+
+/* How a report relates to what the job has decided. */
+enum report_relation {
+    REPORT_NEW,          /* to be decided */
+    REPORT_RECORDED,     /* at or below the last step: look it up, answer what is recorded or ST_STEP_IN_PAST */
+    REPORT_STALE,        /* from an older attempt: ST_STALE_ATTEMPT */
+    REPORT_NEEDS_REWIND, /* from a newer attempt and not beyond the last step */
+};
+enum report_relation job_relation(const struct job_state *state, const struct job_event *event);
+
+/* Decides.  `state` is the job before the event, `next` the caller's memory for the job after it:
+ * job_state_size(spec) bytes, or of event->update.spec for EVENT_UPDATE.  A report must be REPORT_NEW.
+ * On success *next and *decision are whole (decision->lrs points into next) and next->revision is
+ * state->revision + 1; on failure neither may be used and nothing has changed.
+ * Errors: ST_NONFINITE_REJECTED, ST_JOB_FINISHED, ST_FIELD_INVALID (a step beyond uint32),
+ * ST_STALE_ATTEMPT. */
+int job_step(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
+             struct job_state *next, struct job_decision *decision, struct error *err) WARN_UNUSED;
+
+/* States as bytes (version 1: see job.c).  Encoding writes job_state_encoded_size() bytes.  Decoding fails with
+ * ST_DATA_DAMAGED on anything this spec cannot have. */
+size_t job_state_encoded_size(const struct job_spec *spec, const struct job_state *state);
+void job_state_encode(const struct job_spec *spec, const struct job_state *state, uint8_t *out);
+int job_state_decode(const struct job_spec *spec, const uint8_t *in, size_t len, struct job_state *state,
+                     struct error *err) WARN_UNUSED;
+
+#endif

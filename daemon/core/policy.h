@@ -1,0 +1,105 @@
+/* What a scheduler is to the rest of the core: a row of this table.  Adding one takes a file that defines a
+ * `const struct policy`, a line in policies.c and a message in the contract. */
+#ifndef GREEDYLRD_CORE_POLICY_H
+#define GREEDYLRD_CORE_POLICY_H
+
+#include "core/params.h"
+#include "core/spec.h"
+#include "core/state_io.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a decision did. */
+#define ACTIONS(X)                                                                                           \
+    X(RAISE, "raise")                                                                                        \
+    X(CUT, "cut")                                                                                            \
+    X(HOLD, "hold")                                                                                          \
+    X(RESET, "reset")                                                                                        \
+    X(RAMP, "ramp")                                                                                          \
+    X(SCHEDULE, "schedule")                                                                                  \
+    X(SKIP, "skip")                                                                                          \
+    X(OVERRIDE, "override")                                                                                  \
+    X(REWIND, "rewind")                                                                                      \
+    X(FORK, "fork")                                                                                          \
+    X(IMPORT, "import")                                                                                      \
+    X(UPDATE, "update")                                                                                      \
+    X(PAUSE, "pause")                                                                                        \
+    X(RESUME, "resume")                                                                                      \
+    X(FINISH, "finish")
+
+enum action {
+#define X(name, word) ACTION_##name,
+    ACTIONS(X)
+#undef X
+        ACTION_COUNT
+};
+extern const char *const action_words[]; /* by enum action, NULL at the end */
+
+enum stage { STAGE_NONE, STAGE_WARMUP, STAGE_COOLDOWN };
+extern const char *const stage_words[];
+
+#define DECISION_REASON_MAX 192
+
+/* One value for a policy to step on. */
+struct policy_report {
+    double value;
+    uint32_t step;
+    double lr_cap; /* INFINITY: none */
+};
+
+/* What stepping did; the policy fills all of it. */
+struct policy_outcome {
+    enum action action;
+    double smoothed; /* what was compared */
+    bool has_smoothed;
+    char reason[DECISION_REASON_MAX];
+};
+
+/* What people and decisions see of a policy's state. */
+struct policy_view {
+    double best;
+    uint32_t best_step;
+    uint32_t num_good, num_bad;
+    enum stage stage;
+    uint32_t stage_left;
+    int32_t resets_left;
+    bool has_best; /* the policy keeps a best value (it may still be infinite) */
+    bool has_best_step, has_resets_left;
+    bool at_min, at_max, plateaued;
+};
+
+/* A policy's state is one flat block of state_size(spec) bytes, 8-aligned, that may be copied with memcpy. */
+struct policy {
+    const char *name; /* the field of JobSpec */
+    const struct param_def *params;
+    size_t n_params; /* at most 64 */
+    size_t params_size;
+
+    /* Fills the defaults of rows not given and checks what ranges cannot say.  Messages as spec_resolve's. */
+    int (*resolve)(struct job_spec *spec, struct error *err);
+
+    size_t (*state_size)(const struct job_spec *spec);
+    /* State before the first report. */
+    void (*init)(const struct job_spec *spec, void *state);
+    /* Steps on one value.  ST_NONFINITE_REJECTED leaves the state as it was; nothing else can fail. */
+    int (*step)(const struct job_spec *spec, void *state, const struct policy_report *report,
+                struct policy_outcome *out, struct error *err);
+    /* Rates to answer with, [groups]. */
+    void (*rates)(const struct job_spec *spec, const void *state, double *lrs);
+    void (*view)(const struct job_spec *spec, const void *state, struct policy_view *view);
+    /* Carries a state over to changed settings (bounds clamp, a smaller window keeps its newest values). */
+    void (*update)(const struct job_spec *old_spec, const void *old_state, const struct job_spec *new_spec,
+                   void *new_state);
+    /* Writes or reads the state (one function, so that both directions agree).  Reading takes any window length. */
+    void (*io)(struct state_io *io, const struct job_spec *spec, void *state);
+};
+
+/* By name, or NULL. */
+const struct policy *policy_find(const char *name);
+/* By index, or NULL past the end. */
+const struct policy *policy_at(size_t i);
+/* The one a spec without a policy means: greedy. */
+const struct policy *policy_default(void);
+
+#endif
