@@ -27,6 +27,8 @@ struct job_state {
     uint8_t has_step;
     uint8_t status; /* enum job_status */
     uint8_t reserved[2];
+    uint32_t ramp_done; /* reports of the ramp so far; those of a pause do not count */
+    uint32_t reserved2;
     double data[]; /* answered rates [groups], then the policy's block */
 };
 

@@ -1,0 +1,223 @@
+/* The parameters of GreedyLR: names, ranges, defaults by dialect, and what ranges cannot say.
+ *
+ * Happy path: greedy_resolve fills the rows that were not given, then checks the bounds against the rates.
+ * Failures: ST_FIELD_INVALID naming the field and the remedy, ST_OUT_OF_MEMORY. */
+#include "core/greedy.h"
+
+#include <math.h>
+#include <stddef.h>
+
+enum row {
+    ROW_DIALECT,
+    ROW_MODE,
+    ROW_FACTOR,
+    ROW_PATIENCE,
+    ROW_THRESHOLD,
+    ROW_THRESHOLD_MODE,
+    ROW_COOLDOWN,
+    ROW_WARMUP,
+    ROW_STAGE_MODE,
+    ROW_MIN_LR,
+    ROW_MAX_LR,
+    ROW_EPS,
+    ROW_SMOOTH,
+    ROW_SMOOTHING,
+    ROW_WINDOW_SIZE,
+    ROW_RESET_START,
+    ROW_COUNT
+};
+
+static const char *const dialect_words[] = {"greedylr", "transformers", NULL};
+static const char *const mode_words[] = {"min", "max", NULL};
+static const char *const threshold_mode_words[] = {"rel", "abs", NULL};
+static const char *const stage_mode_words[] = {"continue", "hold", "ignore", NULL};
+static const char *const smoothing_words[] = {"mean", "median", "ema", NULL};
+
+#define AT(field)                      offsetof(struct greedy_params, field)
+#define WORD(row, field, flags)        [row] = {#field, PARAM_WORD, flags, AT(field), 0, 0, field##_words}
+#define U32(row, field, lo, hi)        [row] = {#field, PARAM_U32, 0, AT(field), lo, hi, NULL}
+#define F64(row, field, flags, lo, hi) [row] = {#field, PARAM_F64, flags, AT(field), lo, hi, NULL}
+#define LIST(row, field, flags, lo)    [row] = {#field, PARAM_F64_LIST, flags, AT(field), lo, INFINITY, NULL}
+
+const struct param_def greedy_param_defs[] = {
+    WORD(ROW_DIALECT, dialect, PARAM_FIXED),
+    WORD(ROW_MODE, mode, 0),
+    F64(ROW_FACTOR, factor, PARAM_LO_OPEN | PARAM_HI_OPEN, 0, 1),
+    U32(ROW_PATIENCE, patience, 0, UINT32_MAX),
+    F64(ROW_THRESHOLD, threshold, 0, 0, INFINITY),
+    WORD(ROW_THRESHOLD_MODE, threshold_mode, 0),
+    U32(ROW_COOLDOWN, cooldown, 0, UINT32_MAX),
+    U32(ROW_WARMUP, warmup, 0, UINT32_MAX),
+    WORD(ROW_STAGE_MODE, stage_mode, 0),
+    LIST(ROW_MIN_LR, min_lr, 0, 0),
+    LIST(ROW_MAX_LR, max_lr, PARAM_LO_OPEN, 0),
+    F64(ROW_EPS, eps, 0, 0, INFINITY),
+    [ROW_SMOOTH] = {"smooth", PARAM_BOOL, 0, AT(smooth), 0, 0, NULL},
+    WORD(ROW_SMOOTHING, smoothing, 0),
+    U32(ROW_WINDOW_SIZE, window_size, 1, WINDOW_MAX),
+    /* The counter of resets is signed: at 0 the transformers dialect goes below it. */
+    U32(ROW_RESET_START, reset_start, 0, INT32_MAX),
+};
+_Static_assert(sizeof(greedy_param_defs) / sizeof(greedy_param_defs[0]) == ROW_COUNT,
+               "a row for each parameter");
+_Static_assert(ROW_COUNT == GREEDY_PARAMS, "greedy.h knows the number of rows");
+
+static const struct greedy_params defaults[] = {
+    [GREEDY_GREEDYLR] = {.factor = 0.8,
+                         .patience = 2,
+                         .threshold = 1e-3,
+                         .threshold_mode = GREEDY_REL,
+                         .stage_mode = GREEDY_CONTINUE,
+                         .eps = 0,
+                         .smooth = true,
+                         .smoothing = GREEDY_MEDIAN,
+                         .window_size = 5,
+                         .reset_start = 0},
+    [GREEDY_TRANSFORMERS] = {.factor = 0.95,
+                             .patience = 10,
+                             .threshold = 1e-6,
+                             .threshold_mode = GREEDY_ABS,
+                             .stage_mode = GREEDY_HOLD,
+                             .eps = 1e-8,
+                             .smooth = false,
+                             .smoothing = GREEDY_MEAN,
+                             .window_size = 50,
+                             .reset_start = 500},
+};
+
+static bool given(const struct job_spec *spec, enum row row)
+{
+    return spec->params_given >> row & 1;
+}
+
+static void fill_scalars(const struct job_spec *spec, struct greedy_params *p)
+{
+    if (!given(spec, ROW_DIALECT)) p->dialect = GREEDY_GREEDYLR;
+
+    const struct greedy_params *d = &defaults[p->dialect];
+
+#define FILL(row, field) p->field = given(spec, row) ? p->field : d->field
+    FILL(ROW_MODE, mode);
+    FILL(ROW_FACTOR, factor);
+    FILL(ROW_PATIENCE, patience);
+    FILL(ROW_THRESHOLD, threshold);
+    FILL(ROW_THRESHOLD_MODE, threshold_mode);
+    FILL(ROW_COOLDOWN, cooldown);
+    FILL(ROW_WARMUP, warmup);
+    FILL(ROW_STAGE_MODE, stage_mode);
+    FILL(ROW_EPS, eps);
+    FILL(ROW_SMOOTH, smooth);
+    FILL(ROW_SMOOTHING, smoothing);
+    FILL(ROW_WINDOW_SIZE, window_size);
+    FILL(ROW_RESET_START, reset_start);
+#undef FILL
+}
+
+/* One value stands for every group. */
+static int broadcast(const char *name, struct f64_list *list, uint32_t groups, struct error *err)
+{
+    if (list->n == groups) return ST_OK;
+    if (list->n != 1)
+        return error_set(err, ST_FIELD_INVALID,
+                         "greedy.%s: must have 1 or %u values, one per group of lr, got %u", name, groups,
+                         list->n);
+    if (f64_list_fill(list, list->v[0], groups))
+        return error_set(err, ST_OUT_OF_MEMORY, "greedy.%s: out of memory", name);
+    return ST_OK;
+}
+
+static int fill_bounds(const struct job_spec *spec, struct greedy_params *p, struct error *err)
+{
+    uint32_t groups = spec->lr.n;
+    bool greedylr = p->dialect == GREEDY_GREEDYLR;
+
+    if (!given(spec, ROW_MIN_LR)) {
+        if (f64_list_fill(&p->min_lr, 1e-3, groups))
+            return error_set(err, ST_OUT_OF_MEMORY, "greedy.min_lr: out of memory");
+        for (uint32_t i = 0; greedylr && i < groups; i++)
+            p->min_lr.v[i] = spec->lr.v[i] / 1000;
+    }
+    if (!given(spec, ROW_MAX_LR)) {
+        if (f64_list_fill(&p->max_lr, 1.0, groups))
+            return error_set(err, ST_OUT_OF_MEMORY, "greedy.max_lr: out of memory");
+        for (uint32_t i = 0; greedylr && i < groups; i++)
+            p->max_lr.v[i] = spec->lr.v[i] * 10;
+    }
+    int rc = broadcast("min_lr", &p->min_lr, groups, err);
+
+    return rc ? rc : broadcast("max_lr", &p->max_lr, groups, err);
+}
+
+/* "min_lr", or "min_lr[1]" where there are several groups. */
+static int refuse_bound(const struct job_spec *spec, const char *name, uint32_t i, const char *allowed,
+                        double got, struct error *err)
+{
+    char got_text[DOUBLE_TEXT_MAX], lr[DOUBLE_TEXT_MAX];
+
+    double_text(got_text, got);
+    double_text(lr, spec->lr.v[i]);
+    if (spec->lr.n == 1)
+        return error_set(err, ST_FIELD_INVALID, "greedy.%s: must be %s lr %s, got %s", name, allowed, lr,
+                         got_text);
+    return error_set(err, ST_FIELD_INVALID, "greedy.%s[%u]: must be %s lr[%u] %s, got %s", name, i, allowed,
+                     i, lr, got_text);
+}
+
+static int check_greedylr(const struct job_spec *spec, const struct greedy_params *p, struct error *err)
+{
+    for (uint32_t i = 0; i < spec->lr.n; i++) {
+        double min = p->min_lr.v[i], max = p->max_lr.v[i];
+
+        if (!(min > 0 && min <= spec->lr.v[i]))
+            return refuse_bound(spec, "min_lr", i, "above 0 and at most", min, err);
+        if (!(isfinite(max) && max >= spec->lr.v[i]))
+            return refuse_bound(spec, "max_lr", i, "finite and at least", max, err);
+    }
+    return ST_OK;
+}
+
+/* The public implementation takes any bounds, below and above the initial rate and even crossed, and so must
+ * this. */
+static int check_transformers(const struct job_spec *spec, const struct greedy_params *p, struct error *err)
+{
+    if (spec->on_nonfinite_given)
+        return error_set(err, ST_FIELD_INVALID,
+                         "on_nonfinite: does not apply to the transformers dialect, which treats a NaN as "
+                         "Python does; leave it out, "
+                         "or use greedy.dialect greedylr");
+    if (p->smoothing != GREEDY_MEAN)
+        return error_set(err, ST_FIELD_INVALID,
+                         "greedy.smoothing: must be \"mean\" in the transformers dialect, got \"%s\"; use "
+                         "greedy.dialect greedylr for "
+                         "others",
+                         smoothing_words[p->smoothing]);
+    return ST_OK;
+}
+
+int greedy_resolve(struct job_spec *spec, struct error *err)
+{
+    struct greedy_params *p = spec->params;
+
+    fill_scalars(spec, p);
+    int rc = fill_bounds(spec, p, err);
+
+    if (rc) return rc;
+    return p->dialect == GREEDY_GREEDYLR ? check_greedylr(spec, p, err) : check_transformers(spec, p, err);
+}
+
+struct smooth_config greedy_smooth_config(const struct job_spec *spec)
+{
+    static const enum smooth_kind kinds[] = {
+        [GREEDY_MEAN] = SMOOTH_MEAN, [GREEDY_MEDIAN] = SMOOTH_MEDIAN, [GREEDY_EMA] = SMOOTH_EMA};
+    const struct greedy_params *p = spec->params;
+    struct smooth_config config = {kinds[p->smoothing], p->window_size};
+
+    if (p->dialect == GREEDY_TRANSFORMERS) config.kind = SMOOTH_RUNNING;
+    if (!p->smooth) config.kind = SMOOTH_OFF;
+    return config;
+}
+
+bool greedy_resets(const struct greedy_params *p)
+{
+    return p->dialect == GREEDY_TRANSFORMERS || p->reset_start > 0;
+}

@@ -1,0 +1,201 @@
+/* Parameters through their table.
+ *
+ * Happy path: param_set checks the kind, then the range, then stores.  Failures: ST_FIELD_INVALID with what
+ * is allowed and what came, params unchanged; ST_OUT_OF_MEMORY for lists, params unchanged. */
+#include "core/params.h"
+
+#include "core/spec.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(type, params, def)       ((type *)(void *)((char *)(params) + (def)->offset))
+#define AT_CONST(type, params, def) ((const type *)(const void *)((const char *)(params) + (def)->offset))
+
+int param_find(const struct param_def *defs, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(defs[i].name, name) == 0) return (int)i;
+    }
+    return -1;
+}
+
+/* "in (0, 1)", "above 0", "at least 1" */
+static const char *range_text(char *out, size_t size, const struct param_def *def)
+{
+    char lo[DOUBLE_TEXT_MAX], hi[DOUBLE_TEXT_MAX];
+
+    double_text(lo, def->lo);
+    double_text(hi, def->hi);
+    if (isinf(def->hi))
+        snprintf(out, size, "finite and %s %s", def->flags & PARAM_LO_OPEN ? "above" : "at least", lo);
+    else
+        snprintf(out, size, "in %c%s, %s%c", def->flags & PARAM_LO_OPEN ? '(' : '[', lo, hi,
+                 def->flags & PARAM_HI_OPEN ? ')' : ']');
+    return out;
+}
+
+static bool in_range(const struct param_def *def, double v)
+{
+    if (!isfinite(v)) return false;
+    if (def->flags & PARAM_LO_OPEN ? v <= def->lo : v < def->lo) return false;
+    return !(def->flags & PARAM_HI_OPEN ? v >= def->hi : v > def->hi);
+}
+
+static int check(const struct param_def *def, double v, struct error *err)
+{
+    char range[3 * DOUBLE_TEXT_MAX], got[DOUBLE_TEXT_MAX];
+
+    if (in_range(def, v)) return ST_OK;
+    double_text(got, v);
+    return error_set(err, ST_FIELD_INVALID, "must be %s, got %s", range_text(range, sizeof(range), def), got);
+}
+
+static int set_word(void *params, const struct param_def *def, const char *word, struct error *err)
+{
+    char allowed[160] = "";
+
+    for (size_t i = 0; def->words[i]; i++) {
+        if (word && strcmp(def->words[i], word) == 0) {
+            *AT(uint8_t, params, def) = (uint8_t)i;
+            return ST_OK;
+        }
+        size_t n = strlen(allowed);
+        snprintf(allowed + n, sizeof(allowed) - n, "%s\"%s\"",
+                 !i                  ? ""
+                 : def->words[i + 1] ? ", "
+                                     : " or ",
+                 def->words[i]);
+    }
+    return error_set(err, ST_FIELD_INVALID, "must be %s, got \"%.64s\"", allowed, word ? word : "");
+}
+
+static int set_list(void *params, const struct param_def *def, const double *v, uint32_t n, struct error *err)
+{
+    if (n == 0 || n > GROUPS_MAX)
+        return error_set(err, ST_FIELD_INVALID, "must have 1 to %d values, got %u", GROUPS_MAX, n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (check(def, v[i], err)) {
+            size_t len = err && n > 1 ? strlen(err->message) : 0;
+
+            if (len) snprintf(err->message + len, sizeof(err->message) - len, " at index %u", i);
+            return ST_FIELD_INVALID;
+        }
+    }
+    if (f64_list_set(AT(struct f64_list, params, def), v, n))
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    return ST_OK;
+}
+
+static const char *const kind_words[] = {"a number", "a whole number", "true or false", "a word",
+                                         "a list of numbers"};
+
+int param_set(void *params, const struct param_def *def, const struct param_value *value, struct error *err)
+{
+    if (def->kind == PARAM_F64_LIST && value->kind == PARAM_F64)
+        return set_list(params, def, &value->f64, 1, err);
+    if (def->kind != value->kind)
+        return error_set(err, ST_FIELD_INVALID, "must be %s", kind_words[def->kind]);
+
+    switch (def->kind) {
+    case PARAM_F64:
+        if (check(def, value->f64, err)) return ST_FIELD_INVALID;
+        *AT(double, params, def) = value->f64;
+        return ST_OK;
+    case PARAM_U32:
+        if (check(def, value->u32, err)) return ST_FIELD_INVALID;
+        *AT(uint32_t, params, def) = value->u32;
+        return ST_OK;
+    case PARAM_BOOL: *AT(bool, params, def) = value->boolean; return ST_OK;
+    case PARAM_WORD: return set_word(params, def, value->word, err);
+    case PARAM_F64_LIST: return set_list(params, def, value->list, value->n, err);
+    }
+    return error_set(err, ST_INTERNAL, "unknown kind of parameter");
+}
+
+struct param_value param_get(const void *params, const struct param_def *def)
+{
+    struct param_value value = {.kind = def->kind};
+
+    switch (def->kind) {
+    case PARAM_F64: value.f64 = *AT_CONST(double, params, def); break;
+    case PARAM_U32: value.u32 = *AT_CONST(uint32_t, params, def); break;
+    case PARAM_BOOL: value.boolean = *AT_CONST(bool, params, def); break;
+    case PARAM_WORD: value.word = def->words[*AT_CONST(uint8_t, params, def)]; break;
+    case PARAM_F64_LIST:
+        value.list = AT_CONST(struct f64_list, params, def)->v;
+        value.n = AT_CONST(struct f64_list, params, def)->n;
+        break;
+    }
+    return value;
+}
+
+static int copy_one(void *dst, const void *src, const struct param_def *def)
+{
+    const struct f64_list *list;
+
+    switch (def->kind) {
+    case PARAM_F64: *AT(double, dst, def) = *AT_CONST(double, src, def); return ST_OK;
+    case PARAM_U32: *AT(uint32_t, dst, def) = *AT_CONST(uint32_t, src, def); return ST_OK;
+    case PARAM_BOOL: *AT(bool, dst, def) = *AT_CONST(bool, src, def); return ST_OK;
+    case PARAM_WORD: *AT(uint8_t, dst, def) = *AT_CONST(uint8_t, src, def); return ST_OK;
+    case PARAM_F64_LIST:
+        list = AT_CONST(struct f64_list, src, def);
+        return f64_list_set(AT(struct f64_list, dst, def), list->v, list->n);
+    }
+    return ST_INTERNAL;
+}
+
+int params_copy(void *dst, const void *src, const struct param_def *defs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (copy_one(dst, src, &defs[i])) {
+            params_clear(dst, defs, n);
+            return ST_OUT_OF_MEMORY;
+        }
+    }
+    return ST_OK;
+}
+
+void params_clear(void *params, const struct param_def *defs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (defs[i].kind == PARAM_F64_LIST) {
+            struct f64_list *list = AT(struct f64_list, params, &defs[i]);
+
+            free(list->v);
+            *list = (struct f64_list){0};
+        }
+    }
+}
+
+int f64_list_set(struct f64_list *list, const double *v, uint32_t n)
+{
+    double *copy = NULL;
+
+    if (n > 0) {
+        copy = malloc(n * sizeof(*copy));
+        if (!copy) return ST_OUT_OF_MEMORY;
+        memcpy(copy, v, n * sizeof(*copy));
+    }
+    free(list->v);
+    *list = (struct f64_list){copy, n};
+    return ST_OK;
+}
+
+int f64_list_fill(struct f64_list *list, double value, uint32_t n)
+{
+    double *v = NULL;
+
+    if (n > 0) {
+        v = malloc(n * sizeof(*v));
+        if (!v) return ST_OUT_OF_MEMORY;
+        for (uint32_t i = 0; i < n; i++)
+            v[i] = value;
+    }
+    free(list->v);
+    *list = (struct f64_list){v, n};
+    return ST_OK;
+}

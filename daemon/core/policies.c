@@ -1,0 +1,37 @@
+/* The table of policies and the words of their decisions.  A new policy adds one line here. */
+#include "core/policy.h"
+
+#include "core/greedy.h"
+
+#include <string.h>
+
+static const struct policy *const policies[] = {
+    &policy_greedy,
+};
+
+const char *const action_words[] = {
+#define X(name, word) word,
+    ACTIONS(X)
+#undef X
+        NULL,
+};
+
+const char *const stage_words[] = {"none", "warmup", "cooldown", NULL};
+
+const struct policy *policy_at(size_t i)
+{
+    return i < sizeof(policies) / sizeof(policies[0]) ? policies[i] : NULL;
+}
+
+const struct policy *policy_find(const char *name)
+{
+    for (size_t i = 0; policy_at(i); i++) {
+        if (strcmp(policy_at(i)->name, name) == 0) return policy_at(i);
+    }
+    return NULL;
+}
+
+const struct policy *policy_default(void)
+{
+    return &policy_greedy;
+}

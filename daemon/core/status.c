@@ -1,0 +1,62 @@
+/* The tables of status.h and the error objects.
+ *
+ * Happy path: error_set formats into the caller's object and hands the status back.  Nothing here can fail: a
+ * text that does not fit is cut, an index that does not exist reads as INTERNAL. */
+#include "core/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct status_info statuses[] = {[ST_OK] = {"OK", CODE_OK, 200, OUTCOME_NOTHING, ""},
+#define X(name, code, http, outcome, doc) [ST_##name] = {#name, CODE_##code, http, OUTCOME_##outcome, doc},
+                                              STATUSES(X)
+#undef X
+};
+
+static const struct code_info codes[] = {[CODE_OK] = {"ok", 200},
+#define X(name, wire, http) [CODE_##name] = {wire, http},
+                                         ERROR_CODES(X)
+#undef X
+};
+
+const struct code_info *code_info(enum error_code code)
+{
+    return (int)code > 0 && code < CODE_COUNT ? &codes[code] : &codes[CODE_INTERNAL];
+}
+
+/* A status of its own HTTP number keeps it; 0 in the table means the code's. */
+const struct status_info *status_info(enum status status)
+{
+    return (int)status > 0 && status < ST_COUNT ? &statuses[status] : &statuses[ST_INTERNAL];
+}
+
+int error_set(struct error *err, enum status status, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!err) return (int)status;
+    err->status = status;
+    va_start(ap, fmt);
+    if (vsnprintf(err->message, sizeof(err->message), fmt, ap) < 0) err->message[0] = '\0';
+    va_end(ap);
+    return (int)status;
+}
+
+int error_wrap(struct error *err, const char *fmt, ...)
+{
+    char context[ERROR_MESSAGE_MAX - 2];
+    va_list ap;
+
+    if (!err) return ST_INTERNAL;
+    va_start(ap, fmt);
+    if (vsnprintf(context, sizeof(context), fmt, ap) < 0) context[0] = '\0';
+    va_end(ap);
+
+    size_t n = strlen(context);
+
+    memmove(err->message + n + 2, err->message, sizeof(err->message) - n - 2);
+    memcpy(err->message, context, n);
+    memcpy(err->message + n, ": ", 2);
+    err->message[sizeof(err->message) - 1] = '\0';
+    return (int)err->status;
+}
