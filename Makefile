@@ -34,6 +34,8 @@ SERVER_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard daemon/server/*.c))
 MAIN_O   := $(BUILD)/obj/daemon/server/main.o
 DAEMON_O := $(CORE_O) $(RPC_O) $(STORE_O) $(SERVER_O) $(GEN_O)
 
+# Generated sources are kept: headers are included long after they were made.
+.SECONDARY:
 .PHONY: all clean
 all: $(BUILD)/greedylrd
 

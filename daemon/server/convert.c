@@ -1,0 +1,336 @@
+/* Messages <-> core.  In: given fields are set through the policy's table, then the core fills and checks the rest;
+ * a failure names the field from the root of the request.  Out: messages that borrow from the core's structs. */
+#include "server/convert.h"
+
+#include "core/policy.h"
+#include "server/message.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GROUP_NAME_MAX 128
+#define LABELS_MAX     32
+#define LABEL_MAX      128
+
+/* Member of the field in the message. */
+static const void *member(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+{
+    return (const char *)message + field->offset;
+}
+
+/* The policy's field that is set in the spec, or NULL. */
+static const ProtobufCFieldDescriptor *policy_field(const spec_message *message)
+{
+    const ProtobufCMessageDescriptor *desc = message->base.descriptor;
+
+    for (unsigned i = 0; i < desc->n_fields; i++) {
+        if ((desc->fields[i].flags & PROTOBUF_C_FIELD_FLAG_ONEOF) && message_has(&message->base, &desc->fields[i]))
+            return &desc->fields[i];
+    }
+    return NULL;
+}
+
+static bool read_param(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
+                       enum param_kind kind, struct param_value *out)
+{
+    if (!message_has(message, field)) return false;
+    const void *at = member(message, field);
+
+    *out = (struct param_value){.kind = kind};
+    switch (kind) {
+    case PARAM_F64: out->f64 = *(const double *)at; break;
+    case PARAM_U32: out->u32 = *(const uint32_t *)at; break;
+    case PARAM_BOOL: out->boolean = *(const protobuf_c_boolean *)at != 0; break;
+    case PARAM_WORD: out->word = *(char *const *)at; break;
+    case PARAM_F64_LIST:
+        out->list = *(double *const *)at;
+        out->n = (uint32_t)*(const size_t *)((const char *)message + field->quantifier_offset);
+        break;
+    }
+    return true;
+}
+
+static int convert_params(const ProtobufCMessage *message, struct job_spec *spec, struct error *err)
+{
+    for (size_t row = 0; row < spec->policy->n_params; row++) {
+        const struct param_def *def = &spec->policy->params[row];
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(message->descriptor, def->name);
+        struct param_value value;
+
+        if (!field)
+            return error_set(err, ST_INTERNAL, "the contract lacks %s.%s", spec->policy->name, def->name);
+        if (!read_param(message, field, def->kind, &value)) continue;
+        if (spec_set_param(spec, row, &value, err)) return (int)err->status;
+    }
+    return 0;
+}
+
+static int find_word(const char *const *words, const char *word)
+{
+    for (int i = 0; words[i]; i++) {
+        if (!strcmp(words[i], word)) return i;
+    }
+    return -1;
+}
+
+static int convert_ranks(const Greedylr__V1__Ranks *message, struct ranks *ranks, struct error *err)
+{
+    if (message->has_world_size) {
+        if (!message->world_size)
+            return error_set(err, ST_FIELD_INVALID, "ranks.world_size: must be at least 1, got 0");
+        ranks->world_size = message->world_size;
+    }
+    if (message->reduce) {
+        int i = find_word(reduce_words, message->reduce);
+        if (i < 0)
+            return error_set(err, ST_FIELD_INVALID,
+                             "ranks.reduce: must be mean, min, max, median or first, got \"%.40s\"",
+                             message->reduce);
+        ranks->reduce = (enum reduce)i;
+    }
+    if (message->has_quorum) {
+        if (!message->quorum) return error_set(err, ST_FIELD_INVALID, "ranks.quorum: must be at least 1, got 0");
+        ranks->quorum = message->quorum;
+    }
+    if (message->deadline) {
+        ranks->deadline_ms = message->deadline->seconds * 1000 + message->deadline->nanos / 1000000;
+        if (ranks->deadline_ms < 1)
+            return error_set(err, ST_FIELD_INVALID, "ranks.deadline: must be at least 1ms");
+    }
+    return 0;
+}
+
+static int convert_rules(const spec_message *message, struct job_spec *spec, struct error *err)
+{
+    if (message->ramp) {
+        if (!message->ramp->has_reports || !message->ramp->reports)
+            return error_set(err, ST_FIELD_REQUIRED, "ramp.reports: is required and must be at least 1");
+        if (!message->ramp->has_start_factor)
+            return error_set(err, ST_FIELD_REQUIRED, "ramp.start_factor: is required, in (0, 1]");
+        spec->ramp = (struct ramp){message->ramp->reports, message->ramp->start_factor};
+    }
+    if (message->ranks && convert_ranks(message->ranks, &spec->ranks, err)) return (int)err->status;
+    if (message->on_nonfinite) {
+        int i = find_word(on_nonfinite_words, message->on_nonfinite);
+        if (i < 0)
+            return error_set(err, ST_FIELD_INVALID,
+                             "on_nonfinite: must be bad, skip, cut or reject, got \"%.40s\"", message->on_nonfinite);
+        spec->on_nonfinite = (enum on_nonfinite)i;
+        spec->on_nonfinite_given = true;
+    }
+    spec->strict = message->has_strict && message->strict;
+    return 0;
+}
+
+static int build_spec(const spec_message *message, const ProtobufCFieldDescriptor *field, struct job_spec *spec,
+                      struct error *err)
+{
+    if (message->n_lr > GROUPS_MAX)
+        return error_set(err, ST_FIELD_INVALID, "lr: must have at most %d rates, one per group, got %zu", GROUPS_MAX,
+                         message->n_lr);
+    if (message->n_lr && f64_list_set(&spec->lr, message->lr, (uint32_t)message->n_lr))
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    if (convert_rules(message, spec, err)) return (int)err->status;
+    if (field && convert_params(*(ProtobufCMessage *const *)member(&message->base, field), spec, err))
+        return (int)err->status;
+    return spec_resolve(spec, err);
+}
+
+int convert_spec(const spec_message *message, struct job_spec **out, struct error *err)
+{
+    const ProtobufCFieldDescriptor *field = policy_field(message);
+    const struct policy *policy = field ? policy_find(field->name) : policy_default();
+
+    if (!policy) return error_set(err, ST_NOT_SERVED, "spec.%s: this policy is not served yet", field->name);
+    struct job_spec *spec = spec_new(policy);
+    if (!spec) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    if (build_spec(message, field, spec, err)) {
+        spec_free(spec);
+        return err->status == ST_OUT_OF_MEMORY ? (int)err->status : error_wrap(err, "spec.");
+    }
+    *out = spec;
+    return 0;
+}
+
+static int write_param(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
+                       const struct param_value *value)
+{
+    char *at = (char *)message + field->offset, *quantifier = (char *)message + field->quantifier_offset;
+
+    switch (value->kind) {
+    case PARAM_F64: *(double *)(void *)at = value->f64; break;
+    case PARAM_U32: *(uint32_t *)(void *)at = value->u32; break;
+    case PARAM_BOOL: *(protobuf_c_boolean *)(void *)at = value->boolean; break;
+    case PARAM_WORD: {
+        char *word = strdup(value->word);
+        if (!word) return -1;
+        free(*(char **)(void *)at);
+        *(char **)(void *)at = word;
+        return 0;
+    }
+    case PARAM_F64_LIST: {
+        double *list = malloc(value->n * sizeof(double));
+        if (!list) return -1;
+        memcpy(list, value->list, value->n * sizeof(double));
+        free(*(double **)(void *)at);
+        *(double **)(void *)at = list;
+        *(size_t *)(void *)quantifier = value->n;
+        return 0;
+    }
+    }
+    *(protobuf_c_boolean *)(void *)quantifier = 1;
+    return 0;
+}
+
+/* The policy's message inside the spec, created if absent. */
+static ProtobufCMessage *policy_message(spec_message *message, const struct policy *policy)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(message->base.descriptor, policy->name);
+    if (!field) return NULL;
+    ProtobufCMessage **slot = (ProtobufCMessage **)(void *)((char *)message + field->offset);
+
+    if (message_has(&message->base, field)) return *slot;
+    const ProtobufCMessageDescriptor *desc = field->descriptor;
+    ProtobufCMessage *created = calloc(1, desc->sizeof_message);
+    if (!created) return NULL;
+    protobuf_c_message_init(desc, created);
+    *slot = created;
+    *(uint32_t *)(void *)((char *)message + field->quantifier_offset) = field->id;
+    return created;
+}
+
+/* on_nonfinite has no meaning where NaN is treated as Python does. */
+static bool follows_python(const struct job_spec *spec)
+{
+    int row = param_find(spec->policy->params, spec->policy->n_params, "dialect");
+
+    return row >= 0 && !strcmp(param_get(spec->params, &spec->policy->params[row]).word, "transformers");
+}
+
+int convert_effective(const spec_message *given, const struct job_spec *spec, spec_message **out,
+                      struct error *err)
+{
+    spec_message *message = (spec_message *)(void *)message_clone(&given->base);
+    ProtobufCMessage *params;
+
+    if (!message || !(params = policy_message(message, spec->policy))) goto err_memory;
+    for (size_t row = 0; row < spec->policy->n_params; row++) {
+        const struct param_def *def = &spec->policy->params[row];
+        struct param_value value = param_get(spec->params, def);
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(params->descriptor, def->name);
+        if (!field || write_param(params, field, &value)) goto err_memory;
+    }
+    if (!message->on_nonfinite && !follows_python(spec)) {
+        message->on_nonfinite = strdup(on_nonfinite_words[spec->on_nonfinite]);
+        if (!message->on_nonfinite) goto err_memory;
+    }
+    message->has_strict = 1;
+    message->strict = spec->strict;
+    *out = message;
+    return 0;
+
+err_memory:
+    if (message) protobuf_c_message_free_unpacked(&message->base, NULL);
+    return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+}
+
+int convert_check_texts(const spec_message *message, uint32_t groups, struct error *err)
+{
+    if (message->n_group_names && message->n_group_names != groups)
+        return error_set(err, ST_FIELD_INVALID, "spec.group_names: must have %u names, one per rate of lr, got %zu",
+                         groups, message->n_group_names);
+    for (size_t i = 0; i < message->n_group_names; i++) {
+        if (strlen(message->group_names[i]) > GROUP_NAME_MAX)
+            return error_set(err, ST_FIELD_INVALID, "spec.group_names[%zu]: must be at most %d bytes", i,
+                             GROUP_NAME_MAX);
+    }
+    if (message->n_labels > LABELS_MAX)
+        return error_set(err, ST_FIELD_INVALID, "spec.labels: must be at most %d, got %zu", LABELS_MAX,
+                         message->n_labels);
+    for (size_t i = 0; i < message->n_labels; i++) {
+        const char *label = message->labels[i], *equals = strchr(label, '=');
+        if (!equals || equals == label || strlen(label) > LABEL_MAX || strchr(label, '\n'))
+            return error_set(err, ST_FIELD_INVALID,
+                             "spec.labels[%zu]: must be key=value of at most %d bytes in one line, got \"%.60s\"", i,
+                             LABEL_MAX, label);
+    }
+    return 0;
+}
+
+void convert_time(int64_t time_us, Google__Protobuf__Timestamp *out)
+{
+    google__protobuf__timestamp__init(out);
+    out->seconds = time_us / 1000000;
+    out->nanos = (int32_t)(time_us % 1000000) * 1000;
+}
+
+void convert_decision(const struct job_decision *d, const char *job, decision_message *out,
+                      Google__Protobuf__Timestamp *time)
+{
+    greedylr__v1__decision__init(out);
+    out->job = (char *)(uintptr_t)job;
+    out->has_step = d->has_step;
+    out->step = d->step;
+    out->has_attempt = out->has_revision = out->has_lr = 1;
+    out->attempt = d->attempt;
+    out->revision = d->revision;
+    out->lr = d->lrs[0];
+    out->lrs = (double *)(uintptr_t)d->lrs;
+    out->n_lrs = d->groups;
+    out->action = (char *)(uintptr_t)action_words[d->action];
+    out->reason = (char *)(uintptr_t)d->reason;
+    out->stage = (char *)(uintptr_t)stage_words[d->stage];
+    out->has_value = d->has_value;
+    out->value = d->value;
+    out->has_smoothed = d->has_smoothed;
+    out->smoothed = d->smoothed;
+    out->has_best = d->has_best;
+    out->best = d->best;
+    out->has_num_good = out->has_num_bad = 1;
+    out->num_good = d->num_good;
+    out->num_bad = d->num_bad;
+    out->has_at_min = out->has_at_max = out->has_plateaued = 1;
+    out->at_min = d->at_min;
+    out->at_max = d->at_max;
+    out->plateaued = d->plateaued;
+    out->has_applied_mismatch = out->applied_mismatch = d->applied_mismatch;
+    out->has_superseded = out->superseded = d->superseded;
+    if (d->time_us) {
+        convert_time(d->time_us, time);
+        out->time = time;
+    }
+}
+
+void convert_state(const struct job_spec *spec, const struct job_state *state, Greedylr__V1__JobState *out)
+{
+    struct policy_view view;
+
+    job_view(spec, state, &view);
+    greedylr__v1__job_state__init(out);
+    out->lrs = (double *)(uintptr_t)job_lrs(state);
+    out->n_lrs = state->groups;
+    out->has_lr = out->has_reports = 1;
+    out->lr = out->lrs[0];
+    out->reports = state->reports;
+    out->has_step = state->has_step;
+    out->step = state->step;
+    out->has_best = view.has_best;
+    out->best = view.best;
+    out->has_best_step = view.has_best_step;
+    out->best_step = view.best_step;
+    out->has_num_good = out->has_num_bad = out->has_stage_left = 1;
+    out->num_good = view.num_good;
+    out->num_bad = view.num_bad;
+    out->stage = (char *)(uintptr_t)stage_words[view.stage];
+    out->stage_left = view.stage_left;
+    out->has_resets_left = view.has_resets_left;
+    out->resets_left = view.resets_left;
+    out->has_at_min = out->has_at_max = out->has_plateaued = 1;
+    out->at_min = view.at_min;
+    out->at_max = view.at_max;
+    out->plateaued = view.plateaued;
+}

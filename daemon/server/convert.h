@@ -1,0 +1,39 @@
+/* Between the contract's messages and the core's structs.  Policies are converted through their parameter tables, so
+ * that a new one needs nothing here. */
+#ifndef GREEDYLRD_SERVER_CONVERT_H
+#define GREEDYLRD_SERVER_CONVERT_H
+
+#include "core/job.h"
+#include "core/spec.h"
+#include "core/status.h"
+
+#include "greedylr/v1/scheduler.pb-c.h"
+
+#include <stdint.h>
+
+typedef Greedylr__V1__JobSpec spec_message;
+typedef Greedylr__V1__Decision decision_message;
+
+/* Builds and resolves the core's spec of a message.  Messages of errors begin with "spec.".  The caller frees *out
+ * with spec_free. */
+int convert_spec(const spec_message *message, struct job_spec **out, struct error *err) WARN_UNUSED;
+
+/* A copy of `given` with every default of the resolved spec filled in; freed with
+ * greedylr__v1__job_spec__free_unpacked. */
+int convert_effective(const spec_message *given, const struct job_spec *spec, spec_message **out,
+                      struct error *err) WARN_UNUSED;
+
+/* Checks what the core does not see of a spec: group names, labels. */
+int convert_check_texts(const spec_message *message, uint32_t groups, struct error *err) WARN_UNUSED;
+
+/* A decision as a message that borrows everything (job may be NULL).  `time` is the caller's storage for the
+ * timestamp.  Never freed. */
+void convert_decision(const struct job_decision *decision, const char *job, decision_message *out,
+                      Google__Protobuf__Timestamp *time);
+
+/* A state as a message that borrows from `state`. */
+void convert_state(const struct job_spec *spec, const struct job_state *state, Greedylr__V1__JobState *out);
+
+void convert_time(int64_t time_us, Google__Protobuf__Timestamp *out);
+
+#endif
