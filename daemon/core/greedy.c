@@ -256,15 +256,18 @@ static void say_held(struct stepping *t)
 {
     const char *due = t->raised ? "raise" : "cut";
 
+    bool floor = t->cut && greedy_at_min(t->spec, t->s->data);
+
     if (t->raised && greedy_at_max(t->spec, t->s->data))
         say(t, ": raise due, but every rate is at max_lr");
-    else if (t->cut && greedy_at_min(t->spec, t->s->data))
-        say(t, ": cut due, but every rate is at min_lr%s",
-            t->s->plateaued ? "; plateaued, consider stopping" : "");
+    else if (floor)
+        say(t, ": cut due, but every rate is at min_lr");
     else
         say(t, ": %s due, but no change is larger than eps %.6g", due, t->p->eps);
-    if (t->cut && greedy_resets(t->p) && greedy_at_min(t->spec, t->s->data))
-        say(t, "; cuts until a reset: %d", (int)t->s->resets_left);
+    if (floor && greedy_resets(t->p))
+        say(t, "; reset in %d cuts", (int)t->s->resets_left);
+    else if (t->s->plateaued)
+        say(t, "; plateaued, consider stopping");
 }
 
 /* Clamps, and says what became of the rates. */
