@@ -122,6 +122,7 @@ static bool compare(struct stepping *t)
         t->s->best = t->current;
         t->s->best_step = t->report->step;
         t->s->has_best_step = true;
+        /* Before a rate can leave the floor: only a run of bests raises. */
         t->s->plateaued = false;
     }
     return better;
@@ -276,7 +277,6 @@ static void conclude(struct stepping *t)
     bool moved = memcmp(t->before, t->s->data, t->spec->lr.n * sizeof(double)) != 0;
     bool capped = clamp_to_cap(t);
 
-    if (!greedy_at_min(t->spec, t->s->data)) t->s->plateaued = false;
     t->out->action = net_action(t);
     if (t->reset)
         say(t, ": cuts at min_lr used up, starting over from the initial rates");

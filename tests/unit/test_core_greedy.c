@@ -260,6 +260,21 @@ Test(core_greedy, plateaued_stays_until_something_better)
     help_job_free(&job);
 }
 
+Test(core_greedy, plateaued_is_cleared_by_a_new_best_at_the_floor)
+{
+    struct help_job job = help_job("1", "factor=0.5 patience=1 smooth=false min_lr=1");
+
+    help_report(&job, 5);
+    for (int i = 0; i < 2; i++)
+        help_report(&job, 9);
+    cr_assert(job.d.plateaued && job.d.at_min);
+    help_report(&job, 9);
+    cr_assert(job.d.plateaued, "it stays");
+    help_report(&job, 4);
+    cr_assert(job.d.at_min && !job.d.plateaued);
+    help_job_free(&job);
+}
+
 Test(core_greedy, plateaued_is_cleared_by_a_rate_that_leaves_the_floor)
 {
     struct help_job job = at_floor("");

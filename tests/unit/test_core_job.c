@@ -393,6 +393,35 @@ Test(core_job, a_shorter_stage_ends_sooner)
     help_job_free(&job);
 }
 
+Test(core_job, an_update_of_something_else_leaves_a_capped_rate)
+{
+    struct help_job job = help_job("1", "smooth=false min_lr=0.5");
+    struct job_spec *spec = spec_copy(job.spec);
+    struct job_event event = help_event(1);
+    struct error err;
+
+    event.report.lr_cap = 0.25;
+    cr_assert_eq(help_step(&job, &event), ST_OK);
+    cr_assert_eq(help_set(spec, "patience", "9", &err), ST_OK);
+    cr_assert_eq(spec_resolve(spec, &err), ST_OK);
+    event = (struct job_event){.kind = EVENT_UPDATE, .update = {spec, "greedy.patience 2 -> 9"}};
+    cr_assert_eq(help_step(&job, &event), ST_OK);
+    cr_assert_eq(help_lr(&job), 0.25);
+    spec_free(spec);
+    help_job_free(&job);
+}
+
+Test(core_job, a_changed_reset_start_restores_the_counter)
+{
+    struct help_job job = updated("smooth=false reset_start=5", rising, 4, "reset_start=3");
+    struct policy_view view;
+
+    job_view(job.spec, job.state, &view);
+    cr_assert(view.has_resets_left);
+    cr_assert_eq(view.resets_left, 3);
+    help_job_free(&job);
+}
+
 Test(core_job, an_update_before_the_first_report_has_no_step)
 {
     struct help_job job = updated("", NULL, 0, "patience=1");
@@ -553,6 +582,14 @@ Test(core_job, impossible_states_are_damaged)
     b = encode(&job);
     cr_assert_eq(job_state_decode(job.spec, b.v, b.n, job.next, &job.err), ST_DATA_DAMAGED,
                  "a stage of no length");
+    free(b.v);
+    help_job_free(&job);
+
+    job = busy_job("smoothing=ema");
+    greedy_smooth(job.spec, help_greedy(&job))->count = 2;
+    b = encode(&job);
+    cr_assert_eq(job_state_decode(job.spec, b.v, b.n, job.next, &job.err), ST_DATA_DAMAGED,
+                 "an ema of two values");
     free(b.v);
     spec_free(other);
     help_job_free(&job);
