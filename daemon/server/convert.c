@@ -146,9 +146,10 @@ int convert_spec(const spec_message *message, struct job_spec **out, struct erro
     if (!policy) return error_set(err, ST_NOT_SERVED, "spec.%s: this policy is not served yet", field->name);
     struct job_spec *spec = spec_new(policy);
     if (!spec) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
-    if (build_spec(message, field, spec, err)) {
+    struct error inner;
+    if (build_spec(message, field, spec, &inner)) {
         spec_free(spec);
-        return err->status == ST_OUT_OF_MEMORY ? (int)err->status : error_wrap(err, "spec.");
+        return error_set(err, inner.status, "%s%s", inner.status == ST_OUT_OF_MEMORY ? "" : "spec.", inner.message);
     }
     *out = spec;
     return 0;

@@ -1,0 +1,349 @@
+/* The registry of jobs and the life of a change.
+ *
+ * A change is made, stepped, queued (its state becomes the newest), committed (its state becomes the durable one) and
+ * folded (forgotten).  If its commit fails the job goes back to the durable state, so that nothing of a failed batch
+ * survives in memory.  Failures here are out of memory and a row that cannot be read. */
+#include "server/jobs.h"
+
+#include "rpc/json.h"
+#include "server/convert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct jobs {
+    struct job *table;
+    uint32_t resident_max;
+};
+
+struct jobs *jobs_new(uint32_t resident_max)
+{
+    struct jobs *jobs = calloc(1, sizeof(*jobs));
+
+    if (jobs) jobs->resident_max = resident_max;
+    return jobs;
+}
+
+static void job_free(struct job *job)
+{
+    if (job->newest != job->durable) free(job->newest);
+    free(job->durable);
+    if (job->spec != job->durable_spec) spec_free(job->spec);
+    spec_free(job->durable_spec);
+    free(job);
+}
+
+void jobs_free(struct jobs *jobs)
+{
+    struct job *job, *tmp;
+
+    if (!jobs) return;
+    HASH_ITER(hh, jobs->table, job, tmp)
+    {
+        jobs_remove(jobs, job);
+    }
+    free(jobs);
+}
+
+uint32_t jobs_count(const struct jobs *jobs)
+{
+    return HASH_COUNT(jobs->table);
+}
+
+static void job_insert(struct jobs *jobs, struct job *job)
+{
+    HASH_ADD_STR(jobs->table, name, job);
+}
+
+struct job *jobs_peek(struct jobs *jobs, const char *name)
+{
+    struct job *job;
+
+    HASH_FIND_STR(jobs->table, name, job);
+    return job;
+}
+
+struct job *jobs_add(struct jobs *jobs, const char *name, uint64_t uid, struct job_spec *spec)
+{
+    struct job *job = calloc(1, sizeof(*job));
+
+    if (!job) return NULL;
+    job->newest = calloc(1, job_state_size(spec));
+    if (!job->newest) {
+        free(job);
+        return NULL;
+    }
+    job->uid = uid;
+    job->spec = spec;
+    strncpy(job->name, name, JOB_ID_MAX);
+    job_init(spec, job->newest);
+    job_insert(jobs, job);
+    return job;
+}
+
+void jobs_remove(struct jobs *jobs, struct job *job)
+{
+    HASH_DEL(jobs->table, job);
+    while (job->oldest) {
+        struct change *change = job->oldest;
+        job->oldest = change->job_next;
+        change->job = NULL;
+    }
+    job_free(job);
+}
+
+/* A job from its row. */
+static int job_read(const struct store_job *row, struct job **out, struct error *err)
+{
+    struct job *job = calloc(1, sizeof(*job));
+    ProtobufCMessage *effective = NULL;
+    int rc;
+
+    if (!job) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    rc = json_decode(&greedylr__v1__job_spec__descriptor, row->effective, strlen(row->effective), "effective",
+                     &effective, err);
+    if (!rc) {
+        rc = convert_spec((spec_message *)(void *)effective, &job->spec, err);
+        protobuf_c_message_free_unpacked(effective, NULL);
+    }
+    if (rc) goto err_damaged;
+    job->durable_spec = job->spec;
+    job->durable = job->newest = calloc(1, job_state_size(job->spec));
+    if (!job->newest) {
+        job_free(job);
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    }
+    rc = job_state_decode(job->spec, row->state, row->state_len, job->newest, err);
+    if (rc) goto err_damaged;
+    job->uid = row->uid;
+    job->create_us = row->create_us;
+    job->update_us = row->update_us;
+    strncpy(job->name, row->name, JOB_ID_MAX);
+    *out = job;
+    return 0;
+
+err_damaged:
+    job_free(job);
+    if (rc == ST_OUT_OF_MEMORY) return rc;
+    err->status = ST_DATA_DAMAGED;
+    return error_wrap(err, "job %s in the store", row->name);
+}
+
+int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, struct job **out, struct error *err)
+{
+    struct job *job = jobs_peek(jobs, name);
+    struct store_job row = {0};
+    int rc;
+
+    if (job) {
+        HASH_DEL(jobs->table, job); /* to the recently used end */
+        job_insert(jobs, job);
+        *out = job;
+        return 0;
+    }
+    rc = store_get_job(reader, name, &row, err);
+    if (!rc) {
+        rc = job_read(&row, &job, err);
+        store_job_clear(&row);
+    }
+    if (rc) return rc;
+    job_insert(jobs, job);
+    jobs_evict(jobs);
+    *out = job;
+    return 0;
+}
+
+void jobs_evict(struct jobs *jobs)
+{
+    struct job *job, *tmp;
+    int looked = 0;
+
+    if (HASH_COUNT(jobs->table) <= jobs->resident_max) return;
+    HASH_ITER(hh, jobs->table, job, tmp)
+    {
+        if (HASH_COUNT(jobs->table) <= jobs->resident_max || ++looked > 64) return;
+        if (!job->hh.next) return; /* the one just used */
+        if (!job->oldest && !job->pending) jobs_remove(jobs, job);
+    }
+}
+
+struct change *change_new(struct job *job, struct job_spec *spec)
+{
+    struct change *change = calloc(1, sizeof(*change));
+
+    if (!change) return NULL;
+    change->state = calloc(1, job_state_size(spec));
+    if (!change->state) {
+        free(change);
+        return NULL;
+    }
+    change->job = job;
+    change->spec = spec;
+    change->refs = 1;
+    return change;
+}
+
+static int change_encode(struct change *change)
+{
+    const struct job_decision *d = &change->decision;
+
+    change->encoded_len = job_state_encoded_size(change->spec, change->state);
+    change->encoded = malloc(change->encoded_len);
+    if (!change->encoded) return -1;
+    job_state_encode(change->spec, change->state, change->encoded);
+    if (!change->has_decision) return 0;
+    change->lrs = malloc(d->groups * sizeof(double));
+    if (!change->lrs) return -1;
+    memcpy(change->lrs, d->lrs, d->groups * sizeof(double));
+    change->decision.lrs = change->lrs;
+    return 0;
+}
+
+int change_queue(struct change *change, struct error *err)
+{
+    struct job *job = change->job;
+
+    change->expected_revision = job->newest->revision;
+    if (change_encode(change)) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    if (change->row) {
+        change->row->state = change->encoded;
+        change->row->state_len = change->encoded_len;
+        change->row->revision = change->state->revision;
+        change->row->status = (enum job_status)change->state->status;
+    }
+    /* The state queued before belongs to its own change until that is committed. */
+    if (!job->durable && !job->pending) free(job->newest); /* the initial one of jobs_add */
+    job->newest = change->state;
+    job->spec = change->spec;
+    job->pending++;
+    if (change->op == STORE_JOB_DELETE) job->deleting = true;
+    if (job->last)
+        job->last->job_next = change;
+    else
+        job->oldest = change;
+    job->last = change;
+    return 0;
+}
+
+static void job_unlink(struct job *job, struct change *change)
+{
+    struct change **at = &job->oldest, *before = NULL;
+
+    while (*at && *at != change) {
+        before = *at;
+        at = &(*at)->job_next;
+    }
+    if (!*at) return;
+    *at = change->job_next;
+    if (job->last == change) job->last = before;
+    change->job_next = NULL;
+}
+
+static void change_drop_bytes(struct change *change)
+{
+    if (change->row) {
+        change->row->state = NULL;
+        store_job_clear(change->row);
+        free(change->row);
+        change->row = NULL;
+    }
+    free(change->encoded);
+    change->encoded = NULL;
+}
+
+void change_committed(struct change *change)
+{
+    struct job *job = change->job;
+
+    job->pending--;
+    if (change->op == STORE_JOB_CREATE) job->create_us = change->row->create_us;
+    job->update_us = change->row ? change->row->update_us : change->decision.time_us;
+    free(job->durable);
+    job->durable = change->state;
+    change->state = NULL;
+    if (job->durable_spec != change->spec) {
+        spec_free(job->durable_spec);
+        job->durable_spec = change->spec;
+    }
+    change->committed = true;
+    change_drop_bytes(change);
+}
+
+void change_failed(struct change *change)
+{
+    struct job *job = change->job;
+
+    job->pending--;
+    job->deleting = false;
+    job_unlink(job, change);
+    job->newest = job->durable;
+    job->spec = job->durable_spec;
+    if (change->new_spec) spec_free(change->spec); /* whatever was queued on it fails as well */
+    free(change->state);
+    change->state = NULL;
+    change->spec = NULL;
+    change_drop_bytes(change);
+}
+
+void change_wait(struct change *change, struct change_waiter *waiter)
+{
+    struct change_waiter **at = &change->waiters;
+
+    while (*at) at = &(*at)->next;
+    waiter->next = NULL;
+    *at = waiter;
+}
+
+void change_tell(struct change *change, const struct error *err)
+{
+    struct change_waiter *waiter = change->waiters;
+
+    change->waiters = NULL;
+    while (waiter) {
+        struct change_waiter *next = waiter->next;
+        waiter->done(waiter->arg, change, err);
+        waiter = next;
+    }
+}
+
+void change_ref(struct change *change)
+{
+    change->refs++;
+}
+
+void change_unref(struct change *change)
+{
+    if (--change->refs) return;
+    free(change->state);
+    change_drop_bytes(change);
+    free(change->lrs);
+    free(change->request_id);
+    free(change);
+}
+
+void change_folded(struct change *change)
+{
+    if (change->job) job_unlink(change->job, change);
+    change->job = NULL;
+    change_unref(change);
+}
+
+struct change *job_find_step(const struct job *job, uint32_t step)
+{
+    struct change *found = NULL;
+
+    for (struct change *c = job->oldest; c; c = c->job_next) {
+        if (c->has_decision && c->decision.has_step && c->decision.has_value && c->decision.step == step) found = c;
+    }
+    return found;
+}
+
+struct change *job_find_request(const struct job *job, const char *request_id)
+{
+    struct change *found = NULL;
+
+    for (struct change *c = job->oldest; c; c = c->job_next) {
+        if (c->request_id && !strcmp(c->request_id, request_id)) found = c;
+    }
+    return found;
+}

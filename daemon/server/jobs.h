@@ -1,0 +1,99 @@
+/* Jobs in memory: the newest queued state, on which the next report builds, and the last durable one, which is all
+ * that reads may show.  Loop thread only. */
+#ifndef GREEDYLRD_SERVER_JOBS_H
+#define GREEDYLRD_SERVER_JOBS_H
+
+#include "core/job.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uthash.h>
+
+struct change;
+struct job;
+struct jobs;
+
+/* Called once a change is durable (status 0) or known to have failed.  err is NULL on success. */
+typedef void change_done(void *arg, struct change *change, const struct error *err);
+
+struct change_waiter {
+    struct change_waiter *next;
+    change_done *done;
+    void *arg;
+};
+
+/* One change of one job: queued, then committed, then kept for look-ups until it is folded into the history. */
+struct change {
+    struct change *next;              /* in the commit queue, later in the line to be folded */
+    struct change *job_next;          /* of the same job, newer */
+    struct job *job;
+    enum store_job_op op;
+    struct store_job *row;            /* CREATE, UPDATE: owned until committed */
+    struct job_state *state;          /* after the change; owned until committed, then the job's */
+    struct job_spec *spec;            /* in force after the change; the job's */
+    struct job_decision decision;     /* if has_decision; lrs points to lrs */
+    double *lrs;                      /* owned */
+    bool has_decision, committed;
+    bool new_spec;                    /* the change brings spec into force */
+    char *request_id;                 /* owned, or NULL */
+    uint8_t *encoded;                 /* state as bytes, owned until committed */
+    size_t encoded_len;
+    uint32_t expected_revision;
+    uint64_t ordinal;                 /* of its decision among all committed, from 1 */
+    uint32_t refs;
+    struct change_waiter *waiters;
+};
+
+struct job {
+    UT_hash_handle hh; /* in least-recently-used order */
+    uint64_t uid;
+    struct job_spec *spec, *durable_spec;     /* the same object unless an update is queued */
+    struct job_state *newest, *durable;       /* durable: NULL until the creation is */
+    struct change *oldest, *last;             /* not folded yet */
+    uint32_t pending;                         /* queued and not committed */
+    bool deleting;
+    int64_t create_us, update_us;
+    char name[JOB_ID_MAX + 1];
+};
+
+struct jobs *jobs_new(uint32_t resident_max);
+void jobs_free(struct jobs *jobs);
+uint32_t jobs_count(const struct jobs *jobs);
+
+/* The job in memory, or read from the store; moves it to the recently used end.
+ * ST_JOB_NOT_FOUND; ST_DATA_DAMAGED; ST_OUT_OF_MEMORY. */
+int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, struct job **out,
+              struct error *err) WARN_UNUSED;
+/* Only what is in memory; NULL if it is not. */
+struct job *jobs_peek(struct jobs *jobs, const char *name);
+
+/* A job that is not durable yet; takes spec.  NULL when out of memory. */
+struct job *jobs_add(struct jobs *jobs, const char *name, uint64_t uid, struct job_spec *spec);
+
+/* Forgets a job that nothing is queued for. */
+void jobs_remove(struct jobs *jobs, struct job *job);
+
+/* Drops least recently used jobs that are wholly in the store until the limit holds. */
+void jobs_evict(struct jobs *jobs);
+
+/* Makes a change of job with room for its next state under spec; NULL when out of memory. */
+struct change *change_new(struct job *job, struct job_spec *spec);
+/* Takes note that change is queued: its state and spec are the job's newest from now on. */
+int change_queue(struct change *change, struct error *err) WARN_UNUSED;
+/* The change is durable: its state is shown from now on.  Waiters are told by the caller. */
+void change_committed(struct change *change);
+/* The change failed and so did everything queued after it: the job goes back to its durable state. */
+void change_failed(struct change *change);
+void change_wait(struct change *change, struct change_waiter *waiter);
+void change_tell(struct change *change, const struct error *err);
+void change_ref(struct change *change);
+void change_unref(struct change *change);
+/* Takes a folded change out of its job's line and drops the line's reference. */
+void change_folded(struct change *change);
+
+/* The newest change of the job with this step, or this request_id, that is not folded yet; NULL if none. */
+struct change *job_find_step(const struct job *job, uint32_t step);
+struct change *job_find_request(const struct job *job, const char *request_id);
+
+#endif
