@@ -117,6 +117,9 @@ static void fill_scalars(const struct job_spec *spec, struct greedy_params *p)
 static int broadcast(const char *name, struct f64_list *list, uint32_t groups, struct error *err)
 {
     if (list->n == groups) return ST_OK;
+    if (list->n != 1 && groups == 1)
+        return error_set(err, ST_FIELD_INVALID, "greedy.%s: must have 1 value, as lr has, got %u", name,
+                         list->n);
     if (list->n != 1)
         return error_set(err, ST_FIELD_INVALID,
                          "greedy.%s: must have 1 or %u values, one per group of lr, got %u", name, groups,

@@ -104,7 +104,7 @@ Test(core_spec, settings_that_do_not_fit_are_refused)
         {"1,0.1", "max_lr=2,0.01", "greedy.max_lr[1]: must be finite and at least lr[1] 0.1, got 0.01"},
         {"1,2,3", "min_lr=0.1,0.1", "greedy.min_lr: must have 1 or 3 values, one per group of lr, got 2"},
         {"1,2,3", "max_lr=10,20,30,40", "greedy.max_lr: must have 1 or 3 values, one per group of lr, got 4"},
-        {"1", "min_lr=1,1", "greedy.min_lr: must have 1 or 1 values, one per group of lr, got 2"},
+        {"1", "min_lr=1,1", "greedy.min_lr: must have 1 value, as lr has, got 2"},
         {"1e308", "", "greedy.max_lr: must be finite and at least lr 1e+308, got Infinity"},
         {"5e-324", "", "greedy.min_lr: must be above 0 and at most lr 5e-324, got 0"},
         {"0.1", "min_lr=0.1 max_lr=0.1", NULL},
