@@ -1,0 +1,269 @@
+/* The service's frame: dispatch, and what happens when batches become durable, fail, or are folded.
+ *
+ * A write is stepped on the job's newest state, queued, and answered when its batch is durable.  A full disk fails the
+ * batch and refuses writes until a probe finds room; any other failure of the store ends the process. */
+#include "server/service_impl.h"
+
+#include "server/log.h"
+#include "server/metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define PROBE_MS 250
+
+struct handler_row {
+    const char *method;
+    service_handler *handle;
+    bool writes;
+};
+
+static const struct handler_row handlers[] = {
+    {"Report", handle_report, true},
+    {"GetLr", handle_get_lr, false},
+    {"BatchReport", handle_batch_report, true},
+    {"GetJob", handle_get_job, false},
+    {"CreateJob", handle_create_job, true},
+    {"ListJobs", handle_list_jobs, false},
+    {"UpdateJob", handle_update_job, true},
+    {"DeleteJob", handle_delete_job, true},
+    {"ListDecisions", handle_list_decisions, false},
+    {"Simulate", handle_simulate, false},
+};
+
+void call_fail(struct call *call, const struct error *err)
+{
+    call->done(call, NULL, err);
+}
+
+int64_t service_now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int service_writable(const struct service *service, struct error *err)
+{
+    if (service->full) {
+        *err = service->full_reason;
+        return (int)err->status;
+    }
+    if (service->draining) return error_set(err, ST_DRAINING, "the daemon is stopping; repeat the request soon");
+    return 0;
+}
+
+uint32_t service_resident(const struct service *service)
+{
+    return jobs_count(service->jobs);
+}
+
+void service_call(struct service *service, struct call *call)
+{
+    struct error err;
+
+    for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
+        if (strcmp(handlers[i].method, call->method) != 0) continue;
+        if (handlers[i].writes && service_writable(service, &err)) {
+            call_fail(call, &err);
+            return;
+        }
+        handlers[i].handle(service, call);
+        return;
+    }
+    (void)error_set(&err, ST_NOT_SERVED, "%s is in the contract but not served by this version", call->method);
+    call_fail(call, &err);
+}
+
+/* A committed change with a decision stays for look-ups until it is folded. */
+static void keep_unfolded(struct service *service, struct change *change)
+{
+    change->next = NULL;
+    if (service->unfolded_last)
+        service->unfolded_last->next = change;
+    else
+        service->unfolded = change;
+    service->unfolded_last = change;
+}
+
+static void count_decision(const struct change *change)
+{
+    const struct job_decision *d = &change->decision;
+
+    metrics_add(METRIC_DECISIONS, (int)d->action, 1);
+    if (d->applied_mismatch) metrics_add(METRIC_APPLIED_MISMATCH, 0, 1);
+    log_event(LOG_INFO, "decision",
+              (struct log_field[]){log_str("job", change->job->name), log_u64("step", d->step),
+                                   log_u64("revision", d->revision), log_f64("value", d->value),
+                                   log_f64("lr", d->lrs[0]), log_str("action", action_words[d->action]),
+                                   log_str("reason", d->reason), log_end()});
+}
+
+static void on_durable(void *arg, struct change *first, size_t n, double seconds)
+{
+    struct service *service = arg;
+
+    metrics_commit(n, seconds);
+    while (first) {
+        struct change *change = first;
+        struct job *job = change->job;
+        first = change->next;
+
+        if (change->op == STORE_JOB_CREATE) service->creating--;
+        change_committed(change);
+        if (change->has_decision) {
+            change->ordinal = ++service->committed;
+            count_decision(change);
+        }
+        change_tell(change, NULL);
+        if (change->op == STORE_JOB_DELETE) {
+            change_folded(change);
+            jobs_remove(service->jobs, job);
+        } else if (change->has_decision) {
+            keep_unfolded(service, change);
+        } else {
+            change_folded(change);
+        }
+    }
+}
+
+static void service_failed(struct service *service, const struct error *err)
+{
+    if (err->status == ST_STORE_FULL) {
+        if (!service->full)
+            log_event(LOG_ERROR, "disk_full",
+                      (struct log_field[]){log_str("error", err->message),
+                                           log_str("remedy", "make room; writes resume by themselves"), log_end()});
+        service->full = true;
+        service->full_reason = *err;
+        return;
+    }
+    if (service->failed) return;
+    service->failed = true;
+    service->draining = true;
+    service->fatal(service->fatal_arg, err);
+}
+
+static void on_failed(void *arg, struct change *first, size_t n, const struct error *err)
+{
+    struct service *service = arg;
+
+    (void)n;
+    service_failed(service, err);
+    while (first) {
+        struct change *change = first;
+        struct job *job = change->job;
+        first = change->next;
+
+        if (change->op == STORE_JOB_CREATE) service->creating--;
+        change_failed(change);
+        change_tell(change, err);
+        change->job = NULL;
+        change_unref(change);
+        if (!job->pending && !job->durable) jobs_remove(service->jobs, job);
+    }
+}
+
+static void on_folded(void *arg, uint64_t ordinal)
+{
+    struct service *service = arg;
+
+    while (service->unfolded && service->unfolded->ordinal <= ordinal) {
+        struct change *change = service->unfolded;
+        service->unfolded = change->next;
+        if (!service->unfolded) service->unfolded_last = NULL;
+        change_folded(change);
+    }
+    jobs_evict(service->jobs);
+}
+
+static void on_room(void *arg)
+{
+    struct service *service = arg;
+
+    if (!service->full) return;
+    service->full = false;
+    log_event(LOG_WARNING, "disk_has_room", (struct log_field[]){log_end()});
+}
+
+static void on_trouble(void *arg, const struct error *err)
+{
+    service_failed(arg, err);
+}
+
+static void on_probe(uv_timer_t *timer)
+{
+    struct service *service = timer->data;
+
+    if (service->full) commit_probe(service->commit);
+}
+
+int service_start(uv_loop_t *loop, struct store *store, const struct service_options *options,
+                  void (*fatal)(void *, const struct error *), void *arg, struct service **out, struct error *err)
+{
+    struct service *service = calloc(1, sizeof(*service));
+
+    if (!service) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    *service = (struct service){.loop = loop, .store = store, .options = *options, .fatal = fatal, .fatal_arg = arg};
+    service->jobs = jobs_new(options->resident_jobs);
+    if (!service->jobs) {
+        (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+        goto err_alloc;
+    }
+    if (store_reader_open(store, &service->reader, err)) goto err_jobs;
+
+    const struct commit_handlers on = {on_durable, on_failed, on_folded, on_room, on_trouble, service};
+    if (commit_start(loop, store, &on, &service->commit, err)) goto err_reader;
+    uv_timer_init(loop, &service->probe_timer);
+    service->probe_timer.data = service;
+    uv_timer_start(&service->probe_timer, on_probe, PROBE_MS, PROBE_MS);
+    *out = service;
+    return 0;
+
+err_reader:
+    store_reader_close(service->reader);
+err_jobs:
+    jobs_free(service->jobs);
+err_alloc:
+    free(service);
+    return (int)err->status;
+}
+
+void service_drain(struct service *service)
+{
+    service->draining = true;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct service *service = handle->data;
+    void (*stopped)(void *) = service->stopped;
+    void *arg = service->stopped_arg;
+
+    while (service->unfolded) {
+        struct change *change = service->unfolded;
+        service->unfolded = change->next;
+        change_folded(change);
+    }
+    store_reader_close(service->reader);
+    jobs_free(service->jobs);
+    free(service);
+    stopped(arg);
+}
+
+static void on_commit_stopped(void *arg)
+{
+    struct service *service = arg;
+
+    uv_close((uv_handle_t *)&service->probe_timer, on_timer_closed);
+}
+
+void service_stop(struct service *service, void (*done)(void *arg), void *arg)
+{
+    service->stopped = done;
+    service->stopped_arg = arg;
+    commit_stop(service->commit, !service->failed, on_commit_stopped, service);
+}

@@ -1,0 +1,51 @@
+/* The service: what each RPC does, between messages and the store.  Knows nothing of HTTP.  Loop thread only. */
+#ifndef GREEDYLRD_SERVER_SERVICE_H
+#define GREEDYLRD_SERVER_SERVICE_H
+
+#include "core/status.h"
+#include "store/store.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct service;
+struct call;
+
+struct service_options {
+    bool auto_create;         /* a report with lr creates its job */
+    uint32_t max_jobs;        /* 0: any number */
+    uint32_t resident_jobs;   /* kept in memory */
+    uint32_t batch_entries;   /* of BatchReport and Simulate */
+};
+
+/* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL. */
+typedef void call_done(struct call *call, const ProtobufCMessage *answer, const struct error *err);
+
+/* One request on its way.  The caller fills the first part and keeps all of it alive until done. */
+struct call {
+    const char *method; /* name in the contract: "Report" */
+    const ProtobufCMessage *request;
+    call_done *done;
+    void *arg;
+};
+
+/* store is borrowed until service_stop's callback.  fatal is called once when the process has to end. */
+int service_start(uv_loop_t *loop, struct store *store, const struct service_options *options,
+                  void (*fatal)(void *arg, const struct error *err), void *arg, struct service **out,
+                  struct error *err) WARN_UNUSED;
+
+void service_call(struct service *service, struct call *call);
+
+/* 0, or why writes are refused now: ST_STORE_FULL, ST_DRAINING. */
+int service_writable(const struct service *service, struct error *err);
+uint32_t service_resident(const struct service *service);
+
+/* Refuses writes from now on. */
+void service_drain(struct service *service);
+/* Commits what is queued, folds all and calls done; then the handle is gone. */
+void service_stop(struct service *service, void (*done)(void *arg), void *arg);
+
+#endif
