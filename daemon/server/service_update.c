@@ -1,0 +1,167 @@
+/* UpdateJob: settings of a live job.
+ *
+ * The patch replaces the fields it has, in the settings as given and in the effective ones (so that defaults filled in
+ * at creation stay what they were), and the core carries the state over, in the history like a decision. */
+#include "server/service_impl.h"
+
+#include "rpc/json.h"
+#include "server/message.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a patch may not touch. */
+static int check_patch(const spec_message *patch, const struct job *job, struct error *err)
+{
+    const char *field = NULL;
+
+    if (patch->job && strcmp(patch->job, job->name) != 0) field = "job";
+    if (patch->n_lr) field = "lr";
+    if (patch->ramp) field = "ramp";
+    if (field)
+        return error_set(err, ST_FIELD_FIXED, "spec.%s: cannot change on a live job; %s", field,
+                         strcmp(field, "lr") ? "create another job" : "use :setLr to move the current rates");
+    return 0;
+}
+
+static int check_fixed(const struct job_spec *before, const struct job_spec *after, struct error *err)
+{
+    if (before->policy != after->policy)
+        return error_set(err, ST_FIELD_FIXED, "spec.%s: the job's policy is %s; the kind of policy cannot change",
+                         after->policy->name, before->policy->name);
+    for (size_t i = 0; i < before->policy->n_params; i++) {
+        const struct param_def *def = &before->policy->params[i];
+        if (!(def->flags & PARAM_FIXED)) continue;
+        struct param_value a = param_get(before->params, def), b = param_get(after->params, def);
+        if (a.kind == PARAM_WORD && strcmp(a.word, b.word) != 0)
+            return error_set(err, ST_FIELD_FIXED, "spec.%s.%s: cannot change on a live job, it is %s",
+                             before->policy->name, def->name, a.word);
+    }
+    return 0;
+}
+
+struct texts {
+    spec_message *given, *effective;
+    char *created;
+};
+
+static void texts_clear(struct texts *texts)
+{
+    if (texts->given) greedylr__v1__job_spec__free_unpacked(texts->given, NULL);
+    if (texts->effective) greedylr__v1__job_spec__free_unpacked(texts->effective, NULL);
+    free(texts->created);
+}
+
+/* The newest texts of the job: durable ones; a job with a queued creation or update is asked to wait. */
+static int load_texts(struct service *service, const struct job *job, struct texts *out, struct error *err)
+{
+    struct store_job row = {0};
+
+    for (const struct change *c = job->oldest; c; c = c->job_next) {
+        if (!c->committed && c->op != STORE_JOB_KEEP)
+            return error_set(err, ST_OVERLOADED, "another change of job %s is being stored; repeat the request",
+                             job->name);
+    }
+    if (store_get_job(service->reader, job->name, &row, err)) return (int)err->status;
+    if (!service_parse_spec(row.spec, &out->given, err) && !service_parse_spec(row.effective, &out->effective, err)) {
+        err->status = ST_OK;
+        out->created = strdup(row.created);
+        if (!out->created) (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    }
+    store_job_clear(&row);
+    return (int)err->status;
+}
+
+/* Names the fields of the patch, for the history. */
+static void name_changes(const ProtobufCMessage *patch, const char *prefix, char *out, size_t size)
+{
+    for (unsigned i = 0; i < patch->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &patch->descriptor->fields[i];
+        char path[96];
+
+        if (!message_has(patch, field)) continue;
+        snprintf(path, sizeof(path), "%s%s", prefix, field->name);
+        if (field->type == PROTOBUF_C_TYPE_MESSAGE && field->label != PROTOBUF_C_LABEL_REPEATED) {
+            strncat(path, ".", sizeof(path) - strlen(path) - 1);
+            name_changes(*(ProtobufCMessage *const *)(const void *)((const char *)patch + field->offset), path, out,
+                         size);
+            continue;
+        }
+        if (strlen(out) + strlen(path) + 3 > size) return;
+        if (*out) strcat(out, ", ");
+        strcat(out, path);
+    }
+}
+
+static int make_update(struct job *job, const spec_message *patch, struct texts *texts, struct change **out,
+                       struct error *err)
+{
+    struct job_spec *spec = NULL;
+    struct change *change = NULL;
+    spec_message *effective = NULL;
+    char changed[120] = "";
+
+    if (message_merge(&texts->given->base, &patch->base, err) ||
+        message_merge(&texts->effective->base, &patch->base, err))
+        return (int)err->status;
+    if (convert_spec(texts->effective, &spec, err)) return (int)err->status;
+    if (check_fixed(job->spec, spec, err) || convert_check_texts(texts->given, spec->lr.n, err)) goto err;
+    if (convert_effective(texts->effective, spec, &effective, err)) goto err;
+    change = change_new(job, spec);
+    if (!change) {
+        (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+        goto err;
+    }
+    if (service_make_row(job->name, job->uid, texts->given, effective, &change->row, err)) goto err;
+    free(change->row->created);
+    change->row->created = texts->created;
+    texts->created = NULL;
+    name_changes(&patch->base, "", changed, sizeof(changed));
+    struct job_event event = {.kind = EVENT_UPDATE, .time_us = service_now_us()};
+    event.update.spec = spec;
+    event.update.changed = changed;
+    if (job_step(job->spec, job->newest, &event, change->state, &change->decision, err)) goto err;
+    greedylr__v1__job_spec__free_unpacked(effective, NULL);
+    change->op = STORE_JOB_UPDATE;
+    change->has_decision = true;
+    change->new_spec = true;
+    *out = change;
+    return 0;
+
+err:
+    if (effective) greedylr__v1__job_spec__free_unpacked(effective, NULL);
+    if (change) change_unref(change);
+    spec_free(spec);
+    return (int)err->status;
+}
+
+void handle_update_job(struct service *service, struct call *call)
+{
+    const Greedylr__V1__UpdateJobRequest *request = (const void *)call->request;
+    struct texts texts = {0};
+    struct change *change = NULL;
+    struct error err;
+    struct job *job;
+
+    if (service_find(service, request->job, &job, &err)) goto out;
+    if (!request->spec) {
+        (void)error_set(&err, ST_FIELD_REQUIRED, "spec: is required, with the settings to change");
+        goto out;
+    }
+    if (check_patch(request->spec, job, &err)) goto out;
+    err.status = ST_OK;
+    if (load_texts(service, job, &texts, &err)) goto out;
+    if (make_update(job, request->spec, &texts, &change, &err)) goto out;
+    if (change_queue(change, &err)) {
+        spec_free(change->spec);
+        change_unref(change);
+        change = NULL;
+        goto out;
+    }
+    answer_job_after(service, call, change);
+    commit_submit(service->commit, change, change);
+out:
+    texts_clear(&texts);
+    if (!change) call_fail(call, &err);
+}
