@@ -1,0 +1,303 @@
+/* From a request to an answer.
+ *
+ * At the headers: guards and routing, so that nonsense is refused before a body is read.  With the body: decode, call
+ * the service, answer when it is done, which may be later.  A peer that goes away meanwhile only loses its answer. */
+#include "server/api.h"
+
+#include "rpc/buf.h"
+#include "rpc/route.h"
+#include "server/log.h"
+#include "server/metrics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct api {
+    struct api_config config;
+    struct http_server *server;
+    bool draining;
+};
+
+/* One request; outlives the peer until the service is done. */
+struct exchange {
+    struct api *api;
+    struct http_request *http; /* NULL once the peer is gone */
+    struct rpc_route route;
+    struct rpc_call rpc;
+    struct call call;
+    bool decoded, busy;
+};
+
+typedef void plain_handler(struct api *api, struct http_request *http);
+
+static void send_text(struct http_request *http, int status, const char *type, const char *text, size_t len)
+{
+    http_respond(http, &(struct http_response){.status = status, .content_type = type, .body = text, .len = len});
+}
+
+/* ---- errors ---- */
+
+static void send_error(struct http_request *http, const struct error *err, enum rpc_face face, const char *allow)
+{
+    const char *headers[2][2];
+    size_t n = 0;
+    struct buf body = {0};
+    int status = 500;
+    enum error_code code = status_info(err->status)->code;
+
+    rpc_encode_error(err, face, &body, &status);
+    if (allow) {
+        headers[n][0] = "Allow";
+        headers[n++][1] = allow;
+    }
+    if (code == CODE_UNAVAILABLE || (code == CODE_RESOURCE_EXHAUSTED && status == 429)) {
+        headers[n][0] = "Retry-After";
+        headers[n++][1] = "1";
+    }
+    if (err->status == ST_MEDIA_TYPE_UNSUPPORTED) {
+        headers[n][0] = "Accept-Post";
+        headers[n++][1] = "application/json, application/proto";
+    }
+    metrics_refused(err->status);
+    http_respond(http, &(struct http_response){.status = status,
+                                               .content_type = "application/json",
+                                               .headers = (const char *const(*)[2])headers,
+                                               .n_headers = n,
+                                               .body = body.data,
+                                               .len = body.len,
+                                               .close = err->status == ST_REQUEST_MALFORMED});
+    buf_free(&body);
+}
+
+/* ---- plain paths ---- */
+
+static void plain_livez(struct api *api, struct http_request *http)
+{
+    (void)api;
+    send_text(http, 200, "text/plain; charset=utf-8", "ok\n", 3);
+}
+
+static void plain_readyz(struct api *api, struct http_request *http)
+{
+    const char *query = strchr(http_target(http), '?');
+    bool verbose = query && !strncmp(query + 1, "verbose", 7);
+    struct error err = {0};
+    bool store_ok = service_writable(api->config.service, &err) == 0;
+    bool ready = store_ok && !api->draining;
+    char text[ERROR_MESSAGE_MAX + 128];
+    int n;
+
+    if (verbose)
+        n = snprintf(text, sizeof(text), "[%c] store%s%s\n[%c] serving%s\nreadyz %s\n", store_ok ? '+' : '-',
+                     store_ok ? " ok" : ": ", store_ok ? "" : err.message, api->draining ? '-' : '+',
+                     api->draining ? ": the daemon is stopping" : " ok", ready ? "ok" : "failed");
+    else
+        n = snprintf(text, sizeof(text), "%s\n", ready ? "ok" : api->draining ? "stopping" : err.message);
+    const char *retry[1][2] = {{"Retry-After", "1"}};
+    http_respond(http, &(struct http_response){.status = ready ? 200 : 503,
+                                               .content_type = "text/plain; charset=utf-8",
+                                               .headers = (const char *const(*)[2])retry,
+                                               .n_headers = ready ? 0 : 1,
+                                               .body = text,
+                                               .len = (size_t)n});
+}
+
+static void plain_metrics(struct api *api, struct http_request *http)
+{
+    struct buf body = {0};
+
+    metrics_set(METRIC_JOBS, (double)store_job_count(api->config.store));
+    metrics_set(METRIC_STORE_BYTES, (double)store_bytes(api->config.store));
+    metrics_set(METRIC_RESIDENT_JOBS, (double)service_resident(api->config.service));
+    metrics_print(&body);
+    send_text(http, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
+    buf_free(&body);
+}
+
+static void plain_version(struct api *api, struct http_request *http)
+{
+    static const char text[] = "{\"name\":\"greedylrd\",\"version\":\"" GREEDYLRD_VERSION "\"}\n";
+
+    (void)api;
+    send_text(http, 200, "application/json", text, sizeof(text) - 1);
+}
+
+static void plain_root(struct api *api, struct http_request *http)
+{
+    static const char text[] = "greedylrd " GREEDYLRD_VERSION ": a learning-rate scheduler for training jobs.\n"
+                               "Try:  curl -s HOST/v1/jobs/demo:report -d '{\"step\":1,\"loss\":2.31,\"lr\":0.1}'\n"
+                               "Also: GET /v1/jobs, /v1/jobs/demo, /v1/jobs/demo/lr, /v1/jobs/demo/decisions,\n"
+                               "      /readyz?verbose, /metrics, /version\n";
+
+    (void)api;
+    send_text(http, 200, "text/plain; charset=utf-8", text, sizeof(text) - 1);
+}
+
+static const struct plain_row {
+    const char *path;
+    plain_handler *handle;
+} plain_paths[] = {
+    {"/livez", plain_livez},     {"/readyz", plain_readyz},   {"/healthz", plain_readyz},
+    {"/metrics", plain_metrics}, {"/version", plain_version}, {"/", plain_root},
+};
+
+static const struct plain_row *find_plain(const char *target)
+{
+    size_t len = strcspn(target, "?");
+
+    for (size_t i = 0; i < sizeof(plain_paths) / sizeof(plain_paths[0]); i++) {
+        if (strlen(plain_paths[i].path) == len && !memcmp(plain_paths[i].path, target, len)) return &plain_paths[i];
+    }
+    return NULL;
+}
+
+static bool is_read(const char *method)
+{
+    return !strcmp(method, "GET") || !strcmp(method, "HEAD");
+}
+
+/* ---- RPCs ---- */
+
+static enum rpc_face face_of(const char *target)
+{
+    return strncmp(target, "/greedylr.v1.", 13) ? FACE_REST : FACE_CONNECT;
+}
+
+static int64_t on_admit(void *arg, struct http_request *http)
+{
+    struct api *api = arg;
+    const char *target = http_target(http), *method = http_method(http), *allow = NULL;
+    struct rpc_route route;
+    struct error err;
+
+    if (guard_check(http, api->config.guard, &err)) {
+        send_error(http, &err, face_of(target), NULL);
+        return -1;
+    }
+    if (find_plain(target)) {
+        if (is_read(method)) return 0;
+        (void)error_set(&err, ST_METHOD_NOT_ALLOWED, "method: %s is not served here; use GET", method);
+        send_error(http, &err, FACE_REST, "GET, HEAD");
+        return -1;
+    }
+    if (route_match(strcmp(method, "HEAD") ? method : "GET", target, &route, &allow, &err)) {
+        send_error(http, &err, face_of(target), allow);
+        return -1;
+    }
+    return (int64_t)(route.method->large_body ? api->config.options->max_batch_body : api->config.options->max_body);
+}
+
+static void exchange_free(struct exchange *x)
+{
+    if (x->decoded) rpc_call_clear(&x->rpc);
+    free(x);
+}
+
+static void on_call_done(struct call *call, const ProtobufCMessage *answer, const struct error *err)
+{
+    struct exchange *x = call->arg;
+    const char *type = "application/json";
+    struct buf body = {0};
+    struct error failed;
+
+    x->busy = false;
+    if (!x->http) { /* the peer is gone */
+        exchange_free(x);
+        return;
+    }
+    if (err) {
+        send_error(x->http, err, x->route.face, NULL);
+    } else if (rpc_encode(&x->rpc, answer, &body, &type, &failed)) {
+        send_error(x->http, &failed, x->route.face, NULL);
+    } else {
+        send_text(x->http, 200, type, body.data ? body.data : "", body.len);
+    }
+    buf_free(&body);
+}
+
+static int decode(struct http_request *http, struct exchange *x, struct error *err)
+{
+    const char *method = http_method(http), *allow = NULL;
+    struct rpc_request request = {.method = strcmp(method, "HEAD") ? method : "GET",
+                                  .target = http_target(http),
+                                  .content_type = http_header(http, "Content-Type"),
+                                  .accept = http_header(http, "Accept"),
+                                  .content_encoding = http_header(http, "Content-Encoding"),
+                                  .connect_version = http_header(http, "Connect-Protocol-Version"),
+                                  .connect_timeout = http_header(http, "Connect-Timeout-Ms")};
+
+    request.body = http_body(http, &request.len);
+    if (route_match(request.method, request.target, &x->route, &allow, err)) return (int)err->status;
+    if (route_decode(&request, &x->route, &x->rpc, err)) return (int)err->status;
+    x->decoded = true;
+    return 0;
+}
+
+static void on_handle(void *arg, struct http_request *http)
+{
+    struct api *api = arg;
+    const struct plain_row *plain = find_plain(http_target(http));
+    struct error err;
+
+    if (plain) {
+        plain->handle(api, http);
+        return;
+    }
+    struct exchange *x = calloc(1, sizeof(*x));
+    if (!x) {
+        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
+        send_error(http, &err, face_of(http_target(http)), NULL);
+        return;
+    }
+    if (decode(http, x, &err)) {
+        send_error(http, &err, face_of(http_target(http)), NULL);
+        exchange_free(x);
+        return;
+    }
+    x->api = api;
+    x->http = http;
+    x->call = (struct call){x->route.method->name, x->rpc.message, on_call_done, x};
+    x->busy = true;
+    http_set_user(http, x);
+    service_call(api->config.service, &x->call);
+}
+
+static void on_closed(void *arg, struct http_request *http)
+{
+    struct exchange *x = http_user(http);
+
+    (void)arg;
+    http_set_user(http, NULL);
+    if (!x) return;
+    x->http = NULL;
+    if (!x->busy) exchange_free(x);
+}
+
+struct api *api_new(const struct api_config *config)
+{
+    struct api *api = calloc(1, sizeof(*api));
+
+    if (api) api->config = *config;
+    return api;
+}
+
+void api_free(struct api *api)
+{
+    free(api);
+}
+
+void api_set_server(struct api *api, struct http_server *server)
+{
+    api->server = server;
+}
+
+void api_drain(struct api *api)
+{
+    api->draining = true;
+}
+
+struct http_handlers api_handlers(struct api *api)
+{
+    return (struct http_handlers){on_admit, on_handle, on_closed, api};
+}
