@@ -1,0 +1,113 @@
+/* HTTP/1.1 over TCP or a Unix socket, inside a libuv loop.  The only user of libmicrohttpd.
+ *
+ * Everything happens on the loop thread.  A request's life: admit (at the headers), handle (all of it has
+ * arrived), exactly one http_respond (from within handle, or later), closed.  A peer that goes away while an
+ * answer is outstanding ends it early: closed is called, and http_respond must not be called any more. */
+#ifndef GREEDYLRD_SERVER_HTTP_H
+#define GREEDYLRD_SERVER_HTTP_H
+
+#include "core/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct http_server;
+struct http_request;
+
+struct http_limits {
+    uint32_t connections;
+    uint32_t per_address;     /* 0: any number; loopback and Unix sockets are exempt */
+    size_t connection_memory; /* bytes a connection; request line and headers have to fit */
+    int header_timeout_ms;  /* from accept, or from a later request's first byte (to within a second), to the
+                               headers' end */
+    int request_timeout_ms; /* from there to the whole request */
+    int keepalive_ms;       /* from an answer to the next request; and for the peer to take an answer */
+};
+
+struct http_handlers {
+    /* At the headers: the largest body to accept (bytes), or -1 after http_respond, which refuses at once. */
+    int64_t (*admit)(void *arg, struct http_request *req);
+    /* The whole request has arrived: exactly one http_respond, now or later. */
+    void (*handle)(void *arg, struct http_request *req);
+    /* The request goes away, answered or not: drop the user pointer.  Called exactly once for each request
+     * that admit has seen, never from within admit, handle or http_respond. */
+    void (*closed)(void *arg, struct http_request *req);
+    /* Answers a request that the server itself refuses (a body over admit's limit) with http_respond.  NULL:
+     * a plain text. */
+    void (*refuse)(void *arg, struct http_request *req, const struct error *err);
+    void *arg;
+};
+
+/* Everything is copied. */
+struct http_response {
+    int status;
+    const char *content_type; /* NULL: none */
+    const char *const (*headers)[2];
+    size_t n_headers;
+    const char *body; /* not sent for HEAD */
+    size_t len;
+    bool close; /* the connection closes after this answer */
+};
+
+struct http_stats {
+    uint64_t accepted;               /* connections taken */
+    uint64_t refused_addresses;      /* connections refused for per_address */
+    uint64_t requests;               /* that admit has seen */
+    uint64_t deadlines;              /* connections shut down at a deadline */
+    uint64_t gone;                   /* peers that left an outstanding answer */
+    uint32_t connections, in_flight; /* now */
+};
+
+/* address: "127.0.0.1:8571", "[::1]:0", "localhost:8571", "unix:/path" (mode 0660).  A stale socket file is
+ * replaced only if it is a socket that nobody answers on.  inherited_fd: a listening socket to take over
+ * instead, or -1; address is ignored then.  Raises RLIMIT_NOFILE to fit limits->connections.  limits and
+ * handlers are copied.  At a failure ST_CONFIG_INVALID (address malformed, in use, not ours) or ST_INTERNAL,
+ * and nothing is left behind. */
+int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const struct http_limits *limits,
+                const struct http_handlers *handlers, struct http_server **out,
+                struct error *err) WARN_UNUSED;
+
+/* Resolved, with the real port: "127.0.0.1:40123", "[::1]:8571", "unix:/path". */
+const char *http_server_address(const struct http_server *server);
+
+/* Stops accepting; idle keep-alive connections close; what is in flight goes on and its answer closes its
+ * connection. */
+void http_server_quiesce(struct http_server *server);
+
+/* Requests between admit and closed. */
+size_t http_server_in_flight(const struct http_server *server);
+
+/* Closes everything, then calls done; the handle is gone then.  Requests whose answer is outstanding are cut
+ * off: closed is called for each. */
+void http_server_close(struct http_server *server, void (*done)(void *arg), void *arg);
+
+/* Counted up to now; valid until the server closes. */
+const struct http_stats *http_server_stats(const struct http_server *server);
+
+/* ---- of a request; all borrowed and valid until closed ---- */
+
+const char *http_method(const struct http_request *req);
+const char *http_target(const struct http_request *req);                   /* raw, query included */
+const char *http_version(const struct http_request *req);                  /* "HTTP/1.1" */
+const char *http_header(const struct http_request *req, const char *name); /* the first, any case; or NULL */
+const uint8_t *http_body(const struct http_request *req, size_t *len);     /* from handle on; never NULL */
+const char *http_peer(const struct http_request *req);                     /* "127.0.0.1:50412", "unix" */
+const char *http_local(const struct http_request *req); /* local IP address, no port; "unix" */
+bool http_is_loopback_or_unix(const struct http_request *req);
+/* Calls each for every header line in order; name_len and value_len may cover NULs. */
+void http_each_header(const struct http_request *req,
+                      void (*each)(void *arg, const char *name, size_t name_len, const char *value,
+                                   size_t value_len),
+                      void *arg);
+/* Length of the target as received; more than strlen(http_target(req)) if it has a NUL, or one encoded as
+ * %00. */
+bool http_target_has_nul(const struct http_request *req);
+
+void http_set_user(struct http_request *req, void *user);
+void *http_user(const struct http_request *req);
+
+void http_respond(struct http_request *req, const struct http_response *response);
+
+#endif

@@ -1,0 +1,56 @@
+/* Options: one table behind flags, environment, --help and the documentation.  Flags win over the
+ * environment, which wins over the defaults. */
+#ifndef GREEDYLRD_SERVER_OPTIONS_H
+#define GREEDYLRD_SERVER_OPTIONS_H
+
+#include "core/status.h"
+#include "server/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define INSECURE_NO_TOKENS 1u
+#define INSECURE_NO_TLS    2u
+
+struct options {
+    char *listen;
+    char *data_dir; /* never NULL after options_parse, unless help or version is set */
+    char **allow_hosts;
+    size_t n_allow_hosts;
+    unsigned insecure; /* INSECURE_... */
+    bool no_auto_create;
+    enum log_level log_level;
+    enum log_format log_format;
+    uint64_t max_body, max_batch_body, connection_memory; /* bytes */
+    uint32_t max_batch_entries;
+    uint32_t max_connections, max_connections_per_address; /* per address 0: any number */
+    int64_t header_timeout_ms, request_timeout_ms, keepalive_timeout_ms;
+    uint32_t max_jobs; /* 0: any number */
+    uint32_t resident_jobs;
+    uint32_t history_limit; /* decisions kept for each job; 0: all */
+    bool check_config, version, help;
+};
+
+/* Fills *options from the defaults, the environment (GREEDYLRD_<FLAG>) and argv; options_free it in any case.
+ * ST_CONFIG_INVALID names the flag or variable, the value and what is allowed.  With --help or --version
+ * nothing else is checked.  --data-dir defaults to $STATE_DIRECTORY, else to /var/lib/greedylrd if that
+ * exists. */
+int options_parse(struct options *options, int argc, char **argv, struct error *err) WARN_UNUSED;
+void options_free(struct options *options);
+
+void options_help(FILE *out);
+/* "flag = value" lines of what is in force, for --check-config. */
+void options_print(const struct options *options, FILE *out);
+
+/* Whether the address can be reached from other machines: not loopback, not a Unix socket. */
+bool options_listen_is_public(const char *listen);
+
+/* The table's rows, for documentation and its tests; NULL flag ends. */
+struct option_doc {
+    const char *flag, *argument, *preset, *help; /* argument and preset NULL: none */
+};
+struct option_doc options_doc(size_t i);
+
+#endif
