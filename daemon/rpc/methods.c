@@ -1,0 +1,43 @@
+/* The table of routes.  A new RPC needs a row here and a handler in the service; the Connect path follows from the
+ * contract's service descriptor. */
+#include "rpc/route.h"
+
+#include "greedylr/v1/scheduler.pb-c.h"
+
+#define JOB "/v1/jobs/{job}"
+#define IO(in, out)                                                                                          \
+    .input = &greedylr__v1__##in##__descriptor, .output = &greedylr__v1__##out##__descriptor
+
+static const struct rpc_method methods[] = {
+    {"CreateJob", "POST", "/v1/jobs", "spec", IO(create_job_request, job)},
+    {"GetJob", "GET", JOB, "", .no_side_effects = true, IO(get_job_request, job)},
+    {"ListJobs", "GET", "/v1/jobs", "", .no_side_effects = true, IO(list_jobs_request, list_jobs_response)},
+    {"UpdateJob", "PATCH", JOB, NULL, IO(update_job_request, job)},
+    {"DeleteJob", "DELETE", JOB, "", IO(delete_job_request, delete_job_response)},
+    {"Report", "POST", JOB ":report", NULL, IO(report_request, decision)},
+    {"BatchReport", "POST", "/v1/jobs:batchReport", NULL, .large_body = true,
+     IO(batch_report_request, batch_report_response)},
+    {"GetLr", "GET", JOB "/lr", "", .no_side_effects = true, IO(get_lr_request, get_lr_response)},
+    {"ListDecisions", "GET", JOB "/decisions", "", .no_side_effects = true,
+     IO(list_decisions_request, list_decisions_response)},
+    {"WatchJob", "GET", JOB ":watch", "", .no_side_effects = true, .streaming = true,
+     IO(watch_job_request, watch_job_response)},
+    {"BeginAttempt", "POST", JOB ":begin", NULL, IO(begin_attempt_request, job)},
+    {"RewindJob", "POST", JOB ":rewind", NULL, IO(rewind_job_request, job)},
+    {"ForkJob", "POST", JOB ":fork", NULL, IO(fork_job_request, job)},
+    {"SetLr", "POST", JOB ":setLr", NULL, IO(set_lr_request, decision)},
+    {"PauseJob", "POST", JOB ":pause", NULL, IO(pause_job_request, job)},
+    {"ResumeJob", "POST", JOB ":resume", NULL, IO(resume_job_request, job)},
+    {"FinishJob", "POST", JOB ":finish", NULL, IO(finish_job_request, job)},
+    {"ImportState", "PUT", JOB "/state", "state_dict", IO(import_state_request, job)},
+    {"ExportState", "GET", JOB "/state", "", .no_side_effects = true,
+     IO(export_state_request, export_state_response)},
+    {"Simulate", "POST", "/v1/simulate", NULL, .no_side_effects = true, .large_body = true,
+     IO(simulate_request, simulate_response)},
+};
+
+const struct rpc_method *rpc_methods(size_t *n)
+{
+    *n = sizeof(methods) / sizeof(methods[0]);
+    return methods;
+}

@@ -1,0 +1,396 @@
+/* Routing and decoding.
+ *
+ * A target is split into path and query; the path is matched against the table's templates (REST) or the service's
+ * methods (Connect); then path, query and body become the request message.  Whatever does not fit is refused by name. */
+#include "rpc/route.h"
+
+#include "core/spec.h"
+#include "rpc/json.h"
+#include "rpc/percent.h"
+
+#include "greedylr/v1/scheduler.pb-c.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define CONNECT_PREFIX "/greedylr.v1.SchedulerService/"
+
+/* Matches the path against a template; the id is given as a slice of it. */
+static bool template_match(const char *template, const char *path, size_t len, const char **id, size_t *id_len)
+{
+    const char *brace = strstr(template, "{job}");
+
+    *id = NULL;
+    *id_len = 0;
+    if (!brace) return strlen(template) == len && !memcmp(template, path, len);
+    size_t head = (size_t)(brace - template), tail = strlen(brace + 5);
+    if (len < head + tail + 1 || memcmp(template, path, head) || memcmp(brace + 5, path + len - tail, tail))
+        return false;
+    *id = path + head;
+    *id_len = len - head - tail;
+    return !memchr(*id, '/', *id_len) && !memchr(*id, ':', *id_len);
+}
+
+static int path_unknown(const char *path, size_t len, struct error *err)
+{
+    return error_set(err, ST_PATH_UNKNOWN,
+                     "path: %.*s is not served; try /v1/jobs, /readyz, /metrics or /version, or see PROTOCOL.md",
+                     (int)(len > 120 ? 120 : len), path);
+}
+
+static int match_connect(const char *http_method, const char *path, size_t len, struct rpc_route *out,
+                         const char **allow, struct error *err)
+{
+    size_t n, prefix = strlen(CONNECT_PREFIX);
+    const struct rpc_method *methods = rpc_methods(&n);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct rpc_method *m = &methods[i];
+        if (strlen(m->name) != len - prefix || memcmp(m->name, path + prefix, len - prefix)) continue;
+        if (!strcmp(http_method, "POST") || (m->no_side_effects && !m->streaming && !strcmp(http_method, "GET"))) {
+            *out = (struct rpc_route){.method = m, .face = FACE_CONNECT};
+            return 0;
+        }
+        *allow = m->no_side_effects && !m->streaming ? "GET, POST" : "POST";
+        return error_set(err, ST_METHOD_NOT_ALLOWED, "method: %.16s is not served here; use %s", http_method, *allow);
+    }
+    return path_unknown(path, len, err);
+}
+
+/* Every set of methods that a path of the table has; the first that holds all of them. */
+static const char *allow_list(unsigned mask)
+{
+    static const char *const lists[] = {"GET, HEAD", "POST", "GET, HEAD, POST", "GET, HEAD, PUT",
+                                        "GET, HEAD, PATCH, DELETE"};
+    static const unsigned masks[] = {1, 2, 3, 1 | 4, 1 | 8 | 16};
+
+    for (size_t i = 0; i < sizeof(masks) / sizeof(masks[0]); i++) {
+        if (masks[i] == mask) return lists[i];
+    }
+    return "GET, HEAD, POST, PUT, PATCH, DELETE";
+}
+
+static unsigned method_bit(const char *method)
+{
+    static const char *const names[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
+
+    for (unsigned i = 0; i < 5; i++) {
+        if (!strcmp(names[i], method)) return 1u << i;
+    }
+    return 0;
+}
+
+static int match_rest(const char *http_method, const char *path, size_t len, struct rpc_route *out,
+                      const char **allow, struct error *err)
+{
+    size_t n, id_len;
+    const struct rpc_method *methods = rpc_methods(&n);
+    const char *id;
+    unsigned mask = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!template_match(methods[i].rest_path, path, len, &id, &id_len)) continue;
+        mask |= method_bit(methods[i].rest_method);
+        if (strcmp(methods[i].rest_method, http_method) != 0) continue;
+        *out = (struct rpc_route){.method = &methods[i], .face = FACE_REST};
+        if (!id) return 0;
+        if (!percent_decode(id, id_len, false, out->job, sizeof(out->job)) || !job_id_valid(out->job))
+            return error_set(err, ST_FIELD_INVALID,
+                             "job: must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot or a dash, got "
+                             "\"%.*s\"",
+                             (int)(id_len > 60 ? 60 : id_len), id);
+        return 0;
+    }
+    if (!mask) return path_unknown(path, len, err);
+    *allow = allow_list(mask);
+    return error_set(err, ST_METHOD_NOT_ALLOWED, "method: %.16s is not served here; use %s", http_method, *allow);
+}
+
+int route_match(const char *http_method, const char *target, struct rpc_route *out, const char **allow,
+                struct error *err)
+{
+    size_t len = strcspn(target, "?");
+
+    if (!strncmp(target, CONNECT_PREFIX, strlen(CONNECT_PREFIX)))
+        return match_connect(http_method, target, len, out, allow, err);
+    return match_rest(http_method, target, len, out, allow, err);
+}
+
+/* ---- queries ---- */
+
+struct param {
+    char name[64];
+    char *value; /* owned */
+};
+
+#define PARAMS_MAX 16
+
+struct params {
+    struct param at[PARAMS_MAX];
+    size_t n;
+};
+
+static void params_free(struct params *params)
+{
+    for (size_t i = 0; i < params->n; i++) free(params->at[i].value);
+    params->n = 0;
+}
+
+static const char *params_get(const struct params *params, const char *name)
+{
+    for (size_t i = 0; i < params->n; i++) {
+        if (!strcmp(params->at[i].name, name)) return params->at[i].value;
+    }
+    return NULL;
+}
+
+static int param_add(struct params *params, const char *text, size_t len, struct error *err)
+{
+    const char *equals = memchr(text, '=', len);
+    size_t name_len = equals ? (size_t)(equals - text) : len, value_len = equals ? len - name_len - 1 : 0;
+    struct param *p = &params->at[params->n];
+
+    if (params->n == PARAMS_MAX)
+        return error_set(err, ST_QUERY_INVALID, "query: more than %d parameters", PARAMS_MAX);
+    if (!percent_decode(text, name_len, true, p->name, sizeof(p->name)))
+        return error_set(err, ST_QUERY_INVALID, "query: parameter %zu has a name that is malformed or too long",
+                         params->n + 1);
+    if (params_get(params, p->name))
+        return error_set(err, ST_QUERY_INVALID, "query: %s is given twice", p->name);
+    p->value = malloc(value_len + 1);
+    if (!p->value) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    params->n++;
+    if (!percent_decode(equals ? equals + 1 : "", value_len, true, p->value, value_len + 1))
+        return error_set(err, ST_QUERY_INVALID, "query: %s is not well percent-encoded", p->name);
+    return 0;
+}
+
+static int params_parse(const char *target, struct params *params, struct error *err)
+{
+    const char *at = strchr(target, '?');
+
+    params->n = 0;
+    for (at = at ? at + 1 : ""; *at;) {
+        size_t len = strcspn(at, "&");
+        if (len && param_add(params, at, len, err)) {
+            params_free(params);
+            return (int)err->status;
+        }
+        at += len + (at[len] == '&');
+    }
+    return 0;
+}
+
+/* ---- REST ---- */
+
+static int query_unknown(const struct rpc_method *m, const char *name, struct error *err)
+{
+    char known[256] = "";
+
+    for (unsigned i = 0; i < m->input->n_fields && !strcmp(m->rest_method, "GET"); i++) {
+        const char *field = m->input->fields[i].name;
+        if (!strcmp(field, "job") || strlen(known) + strlen(field) + 10 > sizeof(known)) continue;
+        strcat(strcat(known, field), ", ");
+    }
+    return error_set(err, ST_QUERY_INVALID, "query: %s is not a parameter of this path; known: %sformat", name, known);
+}
+
+/* What the answer is written in; -1: `format` names nothing this method has. */
+static int choose_codec(const struct rpc_method *m, const char *format, const char *accept)
+{
+    static const struct {
+        const char *name, *type;
+        enum rpc_codec codec;
+    } codecs[] = {{"json", "application/json", CODEC_JSON},
+                  {"text", "text/plain", CODEC_TEXT},
+                  {"csv", "text/csv", CODEC_CSV},
+                  {"ndjson", "application/x-ndjson", CODEC_NDJSON}};
+    bool lr = !strcmp(m->name, "GetLr"), list = !strcmp(m->name, "ListDecisions");
+
+    for (size_t i = 0; i < 4; i++) {
+        enum rpc_codec c = codecs[i].codec;
+        bool has = c == CODEC_JSON || (c == CODEC_TEXT ? lr : list);
+        if (has && (format ? !strcmp(format, codecs[i].name) : accept && strstr(accept, codecs[i].type) != NULL))
+            return (int)c;
+    }
+    if (format) return -1;
+    return lr ? CODEC_TEXT : CODEC_JSON;
+}
+
+static char **job_slot(ProtobufCMessage *message)
+{
+    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "job");
+
+    return f && f->type == PROTOBUF_C_TYPE_STRING ? (char **)(void *)((char *)message + f->offset) : NULL;
+}
+
+static int set_path_job(ProtobufCMessage *message, const char *job, struct error *err)
+{
+    char **slot = job_slot(message);
+
+    if (!*job || !slot) return 0;
+    if (*slot && strcmp(*slot, job) != 0)
+        return error_set(err, ST_FIELD_INVALID, "job: the path says \"%s\", the body says \"%.60s\"; leave it out of the body",
+                         job, *slot);
+    if (!*slot) *slot = strdup(job);
+    return *slot ? 0 : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+}
+
+static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *desc)
+{
+    ProtobufCMessage *message = malloc(desc->sizeof_message);
+
+    if (message) protobuf_c_message_init(desc, message);
+    return message;
+}
+
+static int rest_body(const struct rpc_request *request, const struct rpc_method *m, ProtobufCMessage **out,
+                     struct error *err)
+{
+    const char *text = (const char *)request->body;
+
+    if (!m->body_field) return json_decode(m->input, text, request->len, "", out, err);
+    *out = new_message(m->input);
+    if (!*out) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    if (!*m->body_field) {
+        if (!request->len) return 0;
+        return error_set(err, ST_BODY_INVALID, "body: %s %s takes no body", m->rest_method, m->rest_path);
+    }
+    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(m->input, m->body_field);
+    void **slot = (void **)(void *)((char *)*out + f->offset);
+    if (f->type == PROTOBUF_C_TYPE_MESSAGE)
+        return json_decode(f->descriptor, text, request->len, m->body_field, (ProtobufCMessage **)slot, err);
+    *slot = strndup(text ? text : "", request->len);
+    return *slot ? 0 : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+}
+
+static int rest_query(const struct params *params, const struct rpc_call *call, struct error *err)
+{
+    const struct rpc_method *m = call->route.method;
+
+    for (size_t i = 0; i < params->n; i++) {
+        const struct param *p = &params->at[i];
+        const ProtobufCFieldDescriptor *f = !strcmp(m->rest_method, "GET") ? json_field(m->input, p->name) : NULL;
+        if (!strcmp(p->name, "format")) continue;
+        if (!f || !strcmp(f->name, "job")) return query_unknown(m, p->name, err);
+        if (json_set_text(call->message, f, p->value, err)) return (int)err->status;
+    }
+    return 0;
+}
+
+static int decode_rest(const struct rpc_request *request, struct rpc_call *out, struct error *err)
+{
+    const struct rpc_method *m = out->route.method;
+    struct params params;
+    int rc = params_parse(request->target, &params, err);
+
+    if (rc) return rc;
+    int codec = choose_codec(m, params_get(&params, "format"), request->accept);
+    if (codec < 0)
+        rc = error_set(err, ST_QUERY_INVALID, "format: \"%.20s\" is not one this path has; use %s",
+                       params_get(&params, "format"),
+                       !strcmp(m->name, "GetLr")           ? "json or text"
+                       : !strcmp(m->name, "ListDecisions") ? "json, csv or ndjson"
+                                                           : "json");
+    out->codec = (enum rpc_codec)codec;
+    if (!rc) rc = rest_body(request, m, &out->message, err);
+    if (!rc) rc = rest_query(&params, out, err);
+    if (!rc) rc = set_path_job(out->message, out->route.job, err);
+    params_free(&params);
+    return rc;
+}
+
+/* ---- Connect ---- */
+
+static int media_type(const char *type, enum rpc_codec *codec)
+{
+    size_t len = strcspn(type ? type : "", "; ");
+
+    if (len == 16 && !strncasecmp(type, "application/json", len))
+        *codec = CODEC_JSON;
+    else if (len == 17 && !strncasecmp(type, "application/proto", len))
+        *codec = CODEC_PROTO;
+    else
+        return -1;
+    return 0;
+}
+
+static int decode_message(const struct rpc_method *m, enum rpc_codec codec, const uint8_t *bytes, size_t len,
+                          ProtobufCMessage **out, struct error *err)
+{
+    if (codec == CODEC_JSON) return json_decode(m->input, (const char *)bytes, len, "", out, err);
+    *out = protobuf_c_message_unpack(m->input, NULL, len, bytes);
+    return *out ? 0 : error_set(err, ST_BODY_INVALID, "body: not a valid %s in protobuf's binary format", m->input->name);
+}
+
+static int decode_connect_get(const struct rpc_request *request, struct rpc_call *out, struct error *err)
+{
+    struct params params;
+    int rc = params_parse(request->target, &params, err);
+
+    if (rc) return rc;
+    const char *encoding = params_get(&params, "encoding"), *base64 = params_get(&params, "base64");
+    const char *compression = params_get(&params, "compression");
+    char *message = (char *)(uintptr_t)params_get(&params, "message");
+    long len = message ? (long)strlen(message) : 0;
+    if (base64 && !strcmp(base64, "1") && message) len = base64_decode(message);
+    if (!encoding || (strcmp(encoding, "json") && strcmp(encoding, "proto")))
+        rc = error_set(err, ST_MEDIA_TYPE_UNSUPPORTED, "encoding: must be json or proto, got \"%.40s\"",
+                       encoding ? encoding : "");
+    else if (compression && *compression && strcmp(compression, "identity"))
+        rc = error_set(err, ST_ENCODING_UNSUPPORTED, "compression: \"%.40s\" is not served; use identity", compression);
+    else if (!message || len < 0)
+        rc = error_set(err, ST_QUERY_INVALID, "message: is required, percent-encoded, or base64url with base64=1");
+    if (!rc) {
+        out->codec = !strcmp(encoding, "json") ? CODEC_JSON : CODEC_PROTO;
+        rc = decode_message(out->route.method, out->codec, (const uint8_t *)message, (size_t)len, &out->message, err);
+    }
+    params_free(&params);
+    return rc;
+}
+
+static int decode_connect(const struct rpc_request *request, struct rpc_call *out, struct error *err)
+{
+    const char *timeout = request->connect_timeout, *encoding = request->content_encoding;
+
+    if (timeout) {
+        size_t digits = strspn(timeout, "0123456789");
+        if (!digits || digits > 10 || timeout[digits])
+            return error_set(err, ST_FIELD_INVALID, "Connect-Timeout-Ms: must be 1 to 10 digits, got \"%.20s\"", timeout);
+        out->timeout_ms = strtoll(timeout, NULL, 10);
+    }
+    if (request->connect_version && strcmp(request->connect_version, "1") != 0)
+        return error_set(err, ST_FIELD_INVALID, "Connect-Protocol-Version: must be 1, got \"%.20s\"",
+                         request->connect_version);
+    if (!strcmp(request->method, "GET")) return decode_connect_get(request, out, err);
+    if (encoding && *encoding && strcasecmp(encoding, "identity") != 0)
+        return error_set(err, ST_ENCODING_UNSUPPORTED, "Content-Encoding: \"%.40s\" is not served; use identity",
+                         encoding);
+    if (out->route.method->streaming)
+        return error_set(err, ST_NOT_SERVED, "%s is in the contract but not served by this version",
+                         out->route.method->name);
+    if (media_type(request->content_type, &out->codec))
+        return error_set(err, ST_MEDIA_TYPE_UNSUPPORTED,
+                         "Content-Type: must be application/json or application/proto, got \"%.60s\"",
+                         request->content_type ? request->content_type : "");
+    return decode_message(out->route.method, out->codec, request->body, request->len, &out->message, err);
+}
+
+int route_decode(const struct rpc_request *request, const struct rpc_route *route, struct rpc_call *out,
+                 struct error *err)
+{
+    int rc;
+
+    *out = (struct rpc_call){.route = *route, .timeout_ms = -1};
+    rc = route->face == FACE_REST ? decode_rest(request, out, err) : decode_connect(request, out, err);
+    if (rc) rpc_call_clear(out);
+    return rc;
+}
+
+void rpc_call_clear(struct rpc_call *call)
+{
+    if (call->message) protobuf_c_message_free_unpacked(call->message, NULL);
+    call->message = NULL;
+}
