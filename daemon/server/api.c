@@ -31,9 +31,15 @@ struct exchange {
 
 typedef void plain_handler(struct api *api, struct http_request *http);
 
+static void respond(struct http_request *http, const struct http_response *response)
+{
+    metrics_http(http_method(http), response->status);
+    http_respond(http, response);
+}
+
 static void send_text(struct http_request *http, int status, const char *type, const char *text, size_t len)
 {
-    http_respond(http, &(struct http_response){.status = status, .content_type = type, .body = text, .len = len});
+    respond(http, &(struct http_response){.status = status, .content_type = type, .body = text, .len = len});
 }
 
 /* ---- errors ---- */
@@ -60,7 +66,7 @@ static void send_error(struct http_request *http, const struct error *err, enum 
         headers[n++][1] = "application/json, application/proto";
     }
     metrics_refused(err->status);
-    http_respond(http, &(struct http_response){.status = status,
+    respond(http, &(struct http_response){.status = status,
                                                .content_type = "application/json",
                                                .headers = (const char *const(*)[2])headers,
                                                .n_headers = n,
@@ -95,7 +101,7 @@ static void plain_readyz(struct api *api, struct http_request *http)
     else
         n = snprintf(text, sizeof(text), "%s\n", ready ? "ok" : api->draining ? "stopping" : err.message);
     const char *retry[1][2] = {{"Retry-After", "1"}};
-    http_respond(http, &(struct http_response){.status = ready ? 200 : 503,
+    respond(http, &(struct http_response){.status = ready ? 200 : 503,
                                                .content_type = "text/plain; charset=utf-8",
                                                .headers = (const char *const(*)[2])retry,
                                                .n_headers = ready ? 0 : 1,
@@ -107,6 +113,15 @@ static void plain_metrics(struct api *api, struct http_request *http)
 {
     struct buf body = {0};
 
+    const struct http_stats *stats = http_server_stats(api->server);
+    struct error full;
+
+    metrics_set(METRIC_CONNECTIONS, stats->connections);
+    metrics_set(METRIC_IN_FLIGHT, stats->in_flight);
+    metrics_set(METRIC_CONNECTIONS_ACCEPTED, (double)stats->accepted);
+    metrics_set(METRIC_DEADLINES, (double)stats->deadlines);
+    metrics_set(METRIC_PEERS_GONE, (double)stats->gone);
+    metrics_set(METRIC_STORE_WRITABLE, service_writable(api->config.service, &full) ? 0 : 1);
     metrics_set(METRIC_JOBS, (double)store_job_count(api->config.store));
     metrics_set(METRIC_STORE_BYTES, (double)store_bytes(api->config.store));
     metrics_set(METRIC_RESIDENT_JOBS, (double)service_resident(api->config.service));
@@ -274,6 +289,12 @@ static void on_closed(void *arg, struct http_request *http)
     if (!x->busy) exchange_free(x);
 }
 
+static void on_refuse(void *arg, struct http_request *http, const struct error *err)
+{
+    (void)arg;
+    send_error(http, err, face_of(http_target(http)), NULL);
+}
+
 struct api *api_new(const struct api_config *config)
 {
     struct api *api = calloc(1, sizeof(*api));
@@ -299,5 +320,6 @@ void api_drain(struct api *api)
 
 struct http_handlers api_handlers(struct api *api)
 {
-    return (struct http_handlers){on_admit, on_handle, on_closed, api};
+    return (struct http_handlers){
+        .admit = on_admit, .handle = on_handle, .closed = on_closed, .refuse = on_refuse, .arg = api};
 }

@@ -1,0 +1,265 @@
+/* The process: options, store, service, listener, signals; then the loop.
+ *
+ * Start: check everything that can be refused, open the store, listen, say so on standard output.  SIGTERM or SIGINT
+ * drains: no new connections, what is in flight is answered, the store is folded and closed.  Exit codes: 0 clean,
+ * 1 runtime failure, 2 usage or a refused configuration, 3 data directory in use or unreadable, 4 data newer than the
+ * binary. */
+#include "rpc/json.h"
+#include "server/api.h"
+#include "server/log.h"
+#include "server/options.h"
+#include "server/sd.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { EXIT_CLEAN = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_DATA = 3, EXIT_NEWER = 4 };
+
+#define DRAIN_TICK_MS 10
+#define DRAIN_MAX_MS  20000
+#define FATAL_MS      100 /* for the answers that say the outcome is unknown */
+
+struct daemon {
+    uv_loop_t loop;
+    struct options options;
+    struct store *store;
+    struct service *service;
+    struct guard_config *guard;
+    struct api *api;
+    struct http_server *http;
+    uv_signal_t term, interrupt, hangup;
+    uv_timer_t drain, watchdog;
+    uint64_t drain_start;
+    bool draining;
+    int exit_code;
+};
+
+static int exit_code_of(const struct error *err)
+{
+    switch (err->status) {
+    case ST_CONFIG_INVALID: return EXIT_USAGE;
+    case ST_DATA_DIR_IN_USE:
+    case ST_DATA_DIR_UNREADABLE:
+    case ST_DATA_DAMAGED: return EXIT_DATA;
+    case ST_DATA_NEWER: return EXIT_NEWER;
+    default: return EXIT_RUNTIME;
+    }
+}
+
+static int refuse(const struct error *err)
+{
+    fprintf(stderr, "greedylrd: %s\n", err->message);
+    return exit_code_of(err);
+}
+
+/* ---- the end ---- */
+
+static void close_timers(struct daemon *d)
+{
+    uv_handle_t *handles[] = {(uv_handle_t *)&d->term, (uv_handle_t *)&d->interrupt, (uv_handle_t *)&d->hangup,
+                              (uv_handle_t *)&d->drain, (uv_handle_t *)&d->watchdog};
+
+    for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++) uv_close(handles[i], NULL);
+}
+
+static void on_service_stopped(void *arg)
+{
+    close_timers(arg);
+}
+
+static void on_http_closed(void *arg)
+{
+    struct daemon *d = arg;
+
+    service_stop(d->service, on_service_stopped, d);
+}
+
+static void on_drain_tick(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+
+    if (http_server_in_flight(d->http) && uv_now(&d->loop) - d->drain_start < DRAIN_MAX_MS) return;
+    uv_timer_stop(timer);
+    http_server_close(d->http, on_http_closed, d);
+}
+
+static void drain(struct daemon *d)
+{
+    if (d->draining) return;
+    d->draining = true;
+    d->drain_start = uv_now(&d->loop);
+    sd_stopping();
+    log_event(LOG_INFO, "draining", NULL);
+    api_drain(d->api);
+    http_server_quiesce(d->http);
+    uv_timer_start(&d->drain, on_drain_tick, 0, DRAIN_TICK_MS);
+}
+
+static void on_stop_signal(uv_signal_t *handle, int number)
+{
+    (void)number;
+    drain(handle->data);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    (void)handle;
+    (void)number;
+    log_event(LOG_INFO, "reload", (struct log_field[]){log_str("note", "nothing to reload in this version"), log_end()});
+}
+
+static void on_fatal_end(uv_timer_t *timer)
+{
+    (void)timer;
+    _exit(EXIT_RUNTIME); /* the store is not to be touched again */
+}
+
+/* The store cannot be trusted any more: answer who waits, then end. */
+static void on_fatal(void *arg, const struct error *err)
+{
+    struct daemon *d = arg;
+
+    log_event(LOG_ERROR, "store_failed", (struct log_field[]){log_str("error", err->message), log_end()});
+    uv_timer_start(&d->drain, on_fatal_end, FATAL_MS, 0);
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+    (void)timer;
+    sd_alive();
+}
+
+/* ---- the beginning ---- */
+
+static int check_exposure(const struct options *o, struct error *err)
+{
+    if (!options_listen_is_public(o->listen)) return 0;
+    if ((o->insecure & INSECURE_NO_TOKENS) && (o->insecure & INSECURE_NO_TLS)) {
+        log_event(LOG_WARNING, "insecure",
+                  (struct log_field[]){log_str("listen", o->listen),
+                                       log_str("note", "anybody who reaches this address can set learning rates"),
+                                       log_end()});
+        return 0;
+    }
+    return error_set(err, ST_CONFIG_INVALID,
+                     "--listen %s: can be reached from other machines, and this version has neither tokens nor TLS; "
+                     "listen on 127.0.0.1 or a Unix socket behind a proxy, or accept both risks by name with "
+                     "--insecure no-tokens,no-tls",
+                     o->listen);
+}
+
+static int start_parts(struct daemon *d, struct error *err)
+{
+    const struct options *o = &d->options;
+    struct store_options store = {.history_limit = o->history_limit};
+    struct service_options service = {.auto_create = !o->no_auto_create,
+                                      .max_jobs = o->max_jobs,
+                                      .resident_jobs = o->resident_jobs,
+                                      .batch_entries = o->max_batch_entries};
+    struct http_limits limits = {.connections = o->max_connections,
+                                 .per_address = o->max_connections_per_address,
+                                 .connection_memory = o->connection_memory,
+                                 .header_timeout_ms = (int)o->header_timeout_ms,
+                                 .request_timeout_ms = (int)o->request_timeout_ms,
+                                 .keepalive_ms = (int)o->keepalive_timeout_ms};
+    int fd = -1;
+
+    if (sd_listen_fd(&fd, err) || store_open(o->data_dir, &store, &d->store, err)) return (int)err->status;
+    if (service_start(&d->loop, d->store, &service, on_fatal, d, &d->service, err)) return (int)err->status;
+    if (guard_new(NULL, (const char *const *)o->allow_hosts, o->n_allow_hosts, &d->guard, err))
+        return (int)err->status;
+    d->api = api_new(&(struct api_config){
+        .options = o, .service = d->service, .store = d->store, .guard = d->guard});
+    if (!d->api) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    struct http_handlers handlers = api_handlers(d->api);
+    if (http_listen(&d->loop, o->listen, fd, &limits, &handlers, &d->http, err)) return (int)err->status;
+    api_set_server(d->api, d->http);
+    return guard_add_address(d->guard, http_server_address(d->http), err);
+}
+
+static void start_signals(struct daemon *d)
+{
+    uv_signal_t *stops[] = {&d->term, &d->interrupt};
+    const int numbers[] = {SIGTERM, SIGINT};
+
+    for (size_t i = 0; i < 2; i++) {
+        uv_signal_init(&d->loop, stops[i]);
+        stops[i]->data = d;
+        uv_signal_start(stops[i], on_stop_signal, numbers[i]);
+    }
+    uv_signal_init(&d->loop, &d->hangup);
+    uv_signal_start(&d->hangup, on_hangup, SIGHUP);
+    uv_timer_init(&d->loop, &d->drain);
+    d->drain.data = d;
+    uv_timer_init(&d->loop, &d->watchdog);
+    uint64_t interval = sd_watchdog_interval_ms();
+    if (interval) uv_timer_start(&d->watchdog, on_watchdog, interval, interval);
+}
+
+static void announce(const struct daemon *d)
+{
+    const char *address = http_server_address(d->http);
+
+    printf("greedylrd listening on %s%s\n", strncmp(address, "unix:", 5) ? "http://" : "", address);
+    fflush(stdout);
+    log_event(LOG_INFO, "ready",
+              (struct log_field[]){log_str("version", GREEDYLRD_VERSION), log_str("listen", address),
+                                   log_str("data_dir", d->options.data_dir),
+                                   log_u64("jobs", store_job_count(d->store)), log_end()});
+    sd_ready();
+}
+
+static int run(struct daemon *d)
+{
+    struct error err = {0};
+
+    if (check_exposure(&d->options, &err)) return refuse(&err);
+    if (uv_loop_init(&d->loop)) return EXIT_RUNTIME;
+    start_signals(d);
+    if (start_parts(d, &err)) return refuse(&err); /* the process ends: nothing was promised yet */
+    announce(d);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+
+    api_free(d->api);
+    guard_free(d->guard);
+    if (store_close(d->store, &err)) {
+        log_event(LOG_ERROR, "store_close", (struct log_field[]){log_str("error", err.message), log_end()});
+        return EXIT_RUNTIME;
+    }
+    if (uv_loop_close(&d->loop)) abort(); /* a handle was forgotten */
+    log_event(LOG_INFO, "stopped", NULL);
+    return EXIT_CLEAN;
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {0};
+    struct error err;
+    int code = EXIT_CLEAN;
+
+    if (options_parse(&d.options, argc, argv, &err)) {
+        code = refuse(&err);
+        fputs("Try greedylrd --help.\n", stderr);
+    } else if (d.options.help) {
+        options_help(stdout);
+    } else if (d.options.version) {
+        puts("greedylrd " GREEDYLRD_VERSION);
+    } else {
+        log_open(d.options.log_level, d.options.log_format);
+        if (d.options.check_config) {
+            code = check_exposure(&d.options, &err) ? refuse(&err) : EXIT_CLEAN;
+            if (!code) options_print(&d.options, stdout);
+        } else {
+            signal(SIGPIPE, SIG_IGN);
+            prctl(PR_SET_DUMPABLE, 0);
+            json_init();
+            code = run(&d);
+        }
+    }
+    options_free(&d.options);
+    return code;
+}
