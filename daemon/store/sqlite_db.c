@@ -1,8 +1,8 @@
 /* SQLite connections.
  *
- * Happy path: statements are prepared once, bound, run and reset.  Failure modes: every error goes through db_error,
- * which tells a full disk (the caller may go on) from a failed sync or any other write error (the process must end)
- * and from damage. */
+ * Happy path: statements are prepared once, bound, run and reset.  Failure modes: every error goes through
+ * db_error, which tells a full disk (the caller may go on) from a failed sync or any other write error (the
+ * process must end) and from damage. */
 #include "store/sqlite_db.h"
 
 #include <errno.h>
@@ -19,7 +19,8 @@ int db_open(const char *path, bool readonly, sqlite3 **out, struct error *err)
     int rc;
 
     if (sqlite3_open_v2(path, &db, flags, NULL) != SQLITE_OK) {
-        rc = db ? db_error(db, "opening the database", err) : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+        rc = db ? db_error(db, "opening the database", err)
+                : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
         sqlite3_close(db);
         return rc;
     }
@@ -71,8 +72,9 @@ int db_error(sqlite3 *db, const char *doing, struct error *err)
     int primary = code & 0xff;
 
     if (primary != SQLITE_IOERR && primary != SQLITE_CANTOPEN) system_errno = 0;
-    return error_set(err, status_of(code, system_errno), "%s: %s%s%s (SQLite error %d)", doing, sqlite3_errmsg(db),
-                     system_errno ? ": " : "", system_errno ? strerror(system_errno) : "", code);
+    return error_set(err, status_of(code, system_errno), "%s: %s%s%s (SQLite error %d)", doing,
+                     sqlite3_errmsg(db), system_errno ? ": " : "", system_errno ? strerror(system_errno) : "",
+                     code);
 }
 
 int db_exec(sqlite3 *db, const char *sql, const char *doing, struct error *err)
@@ -85,7 +87,8 @@ int db_integer(sqlite3 *db, const char *sql, int64_t missing, int64_t *out, stru
     sqlite3_stmt *statement;
     int rc = 0, step;
 
-    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK) return db_error(db, "reading the database", err);
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
+        return db_error(db, "reading the database", err);
     step = sqlite3_step(statement);
     if (step == SQLITE_ROW && sqlite3_column_type(statement, 0) != SQLITE_NULL)
         *out = sqlite3_column_int64(statement, 0);
@@ -124,7 +127,8 @@ int db_run(sqlite3_stmt *statement, const char *doing, struct error *err)
 {
     int step = sqlite3_step(statement), rc = 0;
 
-    while (step == SQLITE_ROW) step = sqlite3_step(statement);
+    while (step == SQLITE_ROW)
+        step = sqlite3_step(statement);
     if (step != SQLITE_DONE) rc = db_error(sqlite3_db_handle(statement), doing, err);
     sqlite3_reset(statement);
     return rc;
@@ -146,7 +150,8 @@ static void put_double(uint8_t out[8], double value)
     uint64_t bits;
 
     memcpy(&bits, &value, sizeof(bits));
-    for (int i = 0; i < 8; i++) out[i] = (uint8_t)(bits >> (8 * i));
+    for (int i = 0; i < 8; i++)
+        out[i] = (uint8_t)(bits >> (8 * i));
 }
 
 static double get_double(const uint8_t in[8])
@@ -154,40 +159,33 @@ static double get_double(const uint8_t in[8])
     uint64_t bits = 0;
     double value;
 
-    for (int i = 0; i < 8; i++) bits |= (uint64_t)in[i] << (8 * i);
+    for (int i = 0; i < 8; i++)
+        bits |= (uint64_t)in[i] << (8 * i);
     memcpy(&value, &bits, sizeof(value));
     return value;
 }
 
-void db_bind_double(sqlite3_stmt *statement, int at, bool has, double value)
+int db_bind_double(sqlite3_stmt *statement, int at, bool has, double value)
 {
     uint8_t bytes[8];
 
-    if (!has) {
-        sqlite3_bind_null(statement, at);
-    } else if (isfinite(value) && !(value == 0.0 && signbit(value))) {
-        sqlite3_bind_double(statement, at, value);
-    } else {
-        put_double(bytes, value);
-        sqlite3_bind_blob(statement, at, bytes, sizeof(bytes), SQLITE_TRANSIENT);
-    }
+    if (!has) return sqlite3_bind_null(statement, at);
+    if (isfinite(value) && !(value == 0.0 && signbit(value)))
+        return sqlite3_bind_double(statement, at, value);
+    put_double(bytes, value);
+    return sqlite3_bind_blob(statement, at, bytes, sizeof(bytes), SQLITE_TRANSIENT);
 }
 
-/* Out of memory here leaves NULL; bound doubles that went missing are caught by db_bound. */
-void db_bind_doubles(sqlite3_stmt *statement, int at, const double *values, size_t n)
+int db_bind_doubles(sqlite3_stmt *statement, int at, const double *values, size_t n)
 {
-    if (n <= 1) {
-        db_bind_double(statement, at, n == 1, n ? values[0] : 0.0);
-        return;
-    }
+    if (n <= 1) return db_bind_double(statement, at, n == 1, n ? values[0] : 0.0);
+
     uint8_t *bytes = sqlite3_malloc64(n * 8);
 
-    if (!bytes) {
-        sqlite3_bind_null(statement, at);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) put_double(bytes + 8 * i, values[i]);
-    sqlite3_bind_blob64(statement, at, bytes, n * 8, sqlite3_free);
+    if (!bytes) return SQLITE_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        put_double(bytes + 8 * i, values[i]);
+    return sqlite3_bind_blob64(statement, at, bytes, n * 8, sqlite3_free);
 }
 
 int db_column_doubles(sqlite3_stmt *statement, int at, double *out, size_t max, size_t *n, struct error *err)
@@ -207,10 +205,12 @@ int db_column_doubles(sqlite3_stmt *statement, int at, double *out, size_t max, 
 
         if (!bytes && len) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
         if (len % 8 || len / 8 > max || !len) break;
-        for (*n = 0; *n < len / 8; ++*n) out[*n] = get_double(bytes + 8 * *n);
+        for (*n = 0; *n < len / 8; ++*n)
+            out[*n] = get_double(bytes + 8 * *n);
         return 0;
     }
     default: break;
     }
-    return error_set(err, ST_DATA_DAMAGED, "%s holds something that is no number", sqlite3_column_name(statement, at));
+    return error_set(err, ST_DATA_DAMAGED, "%s holds something that is no number",
+                     sqlite3_column_name(statement, at));
 }

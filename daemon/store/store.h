@@ -1,8 +1,8 @@
-/* Durable jobs and decisions.  Everything the daemon knows of storage is in this header, so that a second backend is
- * one more file beside sqlite.c.
+/* Durable jobs and decisions.  Everything the daemon knows of storage is in this header, so that a second
+ * backend is one more file beside sqlite.c.
  *
- * One writer (a thread of the caller's) commits batches; any number of readers, each used by one thread at a time, see
- * only what is committed and synced.  Specs are opaque text and states opaque bytes here. */
+ * One writer (a thread of the caller's) commits batches; any number of readers, each used by one thread at a
+ * time, see only what is committed and synced.  Specs are opaque text and states opaque bytes here. */
 #ifndef GREEDYLRD_STORE_STORE_H
 #define GREEDYLRD_STORE_STORE_H
 
@@ -21,8 +21,8 @@ struct store_options {
     uint32_t history_limit; /* decisions kept per job; 0: all */
 };
 
-/* One job's row.  Texts are JSON of the contract's JobSpec.  Borrowed when handed in; owned (store_job_clear) when
- * handed out. */
+/* One job's row.  Texts are JSON of the contract's JobSpec.  Borrowed when handed in; owned (store_job_clear)
+ * when handed out. */
 struct store_job {
     uint64_t uid; /* random, never 0, below 2^63: identity of this incarnation */
     char name[JOB_ID_MAX + 1];
@@ -53,12 +53,13 @@ enum store_job_op {
     STORE_JOB_DELETE, /* the row at once, its history in the background */
 };
 
-/* One change of one job; borrowed during store_commit.  A change may create a job and carry its first decision. */
+/* One change of one job; borrowed during store_commit.  A change may create a job and carry its first
+ * decision. */
 struct store_change {
     uint64_t uid;
     uint32_t expected_revision; /* revision the change builds on */
     enum store_job_op op;
-    const struct store_job *job; /* CREATE, UPDATE */
+    const struct store_job *job;         /* CREATE, UPDATE */
     const struct job_decision *decision; /* NULL: none */
     const char *request_id;              /* NULL or "": none */
     const uint8_t *state;                /* encoded state after the decision */
@@ -66,48 +67,53 @@ struct store_change {
 };
 
 /* Opens DIR/greedylr.db, creating directory and database where missing; takes DIR's lock.
- * Errors: ST_DATA_DIR_IN_USE (names the holder's pid), ST_DATA_DIR_UNREADABLE, ST_DATA_NEWER, ST_DATA_DAMAGED,
- * ST_STORE_FULL, ST_STORE_FAILED. */
-int store_open(const char *dir, const struct store_options *options, struct store **out, struct error *err) WARN_UNUSED;
-/* Folds what is left, checkpoints and closes; readers must be closed before.  The store is gone even on failure. */
+ * Errors: ST_DATA_DIR_IN_USE (names the holder's pid), ST_DATA_DIR_UNREADABLE, ST_DATA_NEWER,
+ * ST_DATA_DAMAGED, ST_STORE_FULL, ST_STORE_FAILED. */
+int store_open(const char *dir, const struct store_options *options, struct store **out,
+               struct error *err) WARN_UNUSED;
+/* Folds what is left, checkpoints and closes; readers must be closed before.  The store is gone even on
+ * failure. */
 int store_close(struct store *store, struct error *err);
 
 /* Commits all changes in one synced transaction, or none.  Writer thread.
- * Errors: ST_STORE_FULL (no room: nothing happened, the store can go on), ST_STORE_STALE (an expected revision did
- * not hold), ST_STORE_FAILED (any failed sync, any other write error: the process must end). */
-int store_commit(struct store *store, const struct store_change *changes, size_t n, struct error *err) WARN_UNUSED;
+ * Errors: ST_STORE_FULL (no room: nothing happened, the store can go on), ST_STORE_STALE (an expected
+ * revision did not hold), ST_STORE_FAILED (any failed sync, any other write error: the process must end). */
+int store_commit(struct store *store, const struct store_change *changes, size_t n,
+                 struct error *err) WARN_UNUSED;
 
-/* Background work: folds the appended rows into history and job rows in bulk, reaps deleted jobs' history, keeps the
- * history limit, checkpoints.  Writer thread, when idle or when store_backlog() is high.  all: leave nothing.
- * Errors as store_commit. */
+/* Background work: folds the appended rows into history and job rows in bulk, reaps deleted jobs' history,
+ * keeps the history limit, checkpoints.  Writer thread, when idle or when store_backlog() is high.  all:
+ * leave nothing. Errors as store_commit. */
 int store_maintain(struct store *store, bool all, struct error *err) WARN_UNUSED;
 
 /* Rows appended and not folded yet. */
 uint64_t store_backlog(const struct store *store);
-/* Decisions committed so far, counted from store_open; and how many of those, oldest first, are folded: a job whose
- * decisions are all folded may be forgotten in memory, readers find everything. */
+/* Decisions committed so far, counted from store_open; and how many of those, oldest first, are folded: a job
+ * whose decisions are all folded may be forgotten in memory, readers find everything. */
 uint64_t store_committed(const struct store *store);
 uint64_t store_folded(const struct store *store);
 
 /* Tries a small synced write, to see whether a full disk has room again.  Errors as store_commit. */
 int store_probe(struct store *store, struct error *err) WARN_UNUSED;
 
-uint64_t store_job_count(const struct store *store); /* jobs at store_open plus creates minus deletes committed */
-uint64_t store_bytes(const struct store *store);     /* database and log on disk */
+uint64_t
+store_job_count(const struct store *store);      /* jobs at store_open plus creates minus deletes committed */
+uint64_t store_bytes(const struct store *store); /* database and log on disk */
 
 int store_reader_open(struct store *store, struct store_reader **out, struct error *err) WARN_UNUSED;
 void store_reader_close(struct store_reader *reader);
 
 /* The job's row; its state is the last folded one.  ST_JOB_NOT_FOUND if there is none. */
-int store_get_job(struct store_reader *reader, const char *name, struct store_job *out, struct error *err) WARN_UNUSED;
+int store_get_job(struct store_reader *reader, const char *name, struct store_job *out,
+                  struct error *err) WARN_UNUSED;
 
 /* The newest decision of (attempt, step) that is not superseded, or of request_id; folded decisions only.
  * ST_STEP_IN_PAST if there is none. */
 int store_find_step(struct store_reader *reader, uint64_t uid, uint32_t step, struct store_entry *out,
                     struct error *err) WARN_UNUSED;
 /* Among the job's last 1,000 decisions. */
-int store_find_request(struct store_reader *reader, uint64_t uid, const char *request_id, struct store_entry *out,
-                       struct error *err) WARN_UNUSED;
+int store_find_request(struct store_reader *reader, uint64_t uid, const char *request_id,
+                       struct store_entry *out, struct error *err) WARN_UNUSED;
 
 /* Jobs by name, ascending, after the name `after` ("": from the start). */
 struct store_jobs_query {
@@ -117,7 +123,8 @@ struct store_jobs_query {
 };
 /* Calls each() with at most limit jobs (borrowed); each() returns non-zero to stop. */
 int store_list_jobs(struct store_reader *reader, const struct store_jobs_query *query,
-                    int (*each)(void *arg, const struct store_job *job), void *arg, struct error *err) WARN_UNUSED;
+                    int (*each)(void *arg, const struct store_job *job), void *arg,
+                    struct error *err) WARN_UNUSED;
 
 struct store_decisions_query {
     uint64_t uid;

@@ -1,0 +1,93 @@
+/* What the files of the SQLite store share.  The rest of the daemon sees store.h only. */
+#ifndef GREEDYLRD_STORE_SQLITE_H
+#define GREEDYLRD_STORE_SQLITE_H
+
+#include "store/store.h"
+
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+/* The columns of a decision, in the order they are bound; log and decision share them. */
+#define DECISION_LIST                                                                                        \
+    "job, revision, attempt, step, action, time_us, value, smoothed, best, num_good, num_bad, stage, "       \
+    "at_min, "                                                                                               \
+    "at_max, plateaued, applied_mismatch, superseded, lrs, reason, request_id, state"
+
+enum writer_statement {
+    W_BEGIN,
+    W_COMMIT,
+    W_APPEND,
+    W_CREATE,
+    W_UPDATE,
+    W_DELETE,
+    W_DOOM,
+    W_PROBE,
+    W_PASS_CLEAR,
+    W_PASS_FILL,
+    W_PASS_RECOVER,
+    W_FOLD,
+    W_FOLD_JOBS,
+    W_FOLD_LIMIT,
+    W_TRIM,
+    W_TRIM_ALL,
+    W_REAP,
+    W_REAPED,
+    W_COUNT
+};
+extern const char *const writer_sql[W_COUNT];
+
+struct unfolded; /* a job with rows in the log */
+
+/* A pass folds the rows of the log up to `last`, job by job, in chunks; positions count its sorted rows. */
+struct pass {
+    bool active;
+    int64_t last;
+    int64_t rows, at;
+};
+
+struct store {
+    sqlite3 *db;
+    int lock;
+    uint32_t history_limit;
+    char path[4096];
+    sqlite3_stmt *statements[W_COUNT];
+
+    struct error failed;       /* .status: the store is done for */
+    struct unfolded *unfolded; /* hash by uid */
+    struct undo *undo;         /* what the open transaction did to it */
+    size_t n_undo, cap_undo;
+    int64_t last_seq; /* newest row of the log, 0: it is empty */
+    int64_t appended; /* newest row of the open transaction */
+    struct pass pass;
+    bool recovering;         /* the log may hold rows that were folded already */
+    int64_t doomed;          /* deleted jobs whose history is still there */
+    int wal_pages, wal_done; /* pages in the WAL, and those that are in the database as well */
+
+    _Atomic uint64_t committed, folded, jobs;
+};
+
+/* Fold, reap, checkpoint (sqlite_fold.c). */
+int fold_step(struct store *store, struct error *err) WARN_UNUSED;
+int reap_step(struct store *store, struct error *err) WARN_UNUSED;
+int checkpoint(struct store *store, int mode, struct error *err) WARN_UNUSED;
+
+/* Runs one of the writer's statements. */
+int writer_run(struct store *store, enum writer_statement which, const char *doing,
+               struct error *err) WARN_UNUSED;
+/* Ends the open transaction: commits if rc is 0, else rolls back and returns rc.  A failed commit is rolled
+ * back; one of which something may have stayed behind is ST_STORE_FAILED. */
+int writer_end(struct store *store, int rc, struct error *err) WARN_UNUSED;
+
+/* The jobs of the log (sqlite_unfolded.c). */
+/* Whether the change builds on the job's newest revision, as far as it is in the log; then notes what it
+ * makes of it. seq: the row appended for it, 0 if none.  ST_STORE_STALE. */
+int unfolded_check(const struct store *store, const struct store_change *change,
+                   struct error *err) WARN_UNUSED;
+void unfolded_note(struct store *store, const struct store_change *change, int64_t seq);
+int unfolded_reserve(struct store *store, size_t changes, struct error *err) WARN_UNUSED;
+void unfolded_undo(struct store *store);
+/* Forgets jobs whose rows up to `last` were their newest. */
+void unfolded_forget(struct store *store, int64_t last);
+void unfolded_free(struct store *store);
+
+#endif

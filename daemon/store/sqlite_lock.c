@@ -1,0 +1,80 @@
+/* The data directory and its lock.
+ *
+ * Happy path: mkdir, open DIR/lock, lock it, write our pid.  The kernel drops the lock when the process ends,
+ * however it ends; the file stays.  Failure modes: another process holds the lock (its pid is in the file),
+ * or the directory cannot be used at all.  A disk too full for the pid does not keep the daemon from
+ * starting. */
+#include "store/sqlite_lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PATH_BYTES 4096
+
+static int unusable(const char *what, struct error *err)
+{
+    int saved = errno;
+
+    if (saved == ENOSPC || saved == EDQUOT)
+        return error_set(err, ST_STORE_FULL, "%s: %s", what, strerror(saved));
+    return error_set(err, ST_DATA_DIR_UNREADABLE, "%s: %s", what, strerror(saved));
+}
+
+static int in_use(const char *dir, int fd, struct error *err)
+{
+    char pid[24] = "";
+    ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
+
+    if (n > 0) pid[strspn(pid, "0123456789")] = '\0';
+    return error_set(err, ST_DATA_DIR_IN_USE, "data directory %s is in use by process %s", dir,
+                     pid[0] ? pid : "(unknown)");
+}
+
+/* For people and for the message above; the lock itself does not depend on it. */
+static void write_pid(int fd)
+{
+    char pid[24];
+    int n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
+
+    if (ftruncate(fd, 0) == 0 && pwrite(fd, pid, (size_t)n, 0) != n && ftruncate(fd, 0)) return;
+}
+
+int data_dir_lock(const char *dir, int *fd, struct error *err)
+{
+    /* An open file description's lock: a second open in this process is refused as well. */
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char path[PATH_BYTES];
+    int rc;
+
+    if ((size_t)snprintf(path, sizeof(path), "%s/lock", dir) >= sizeof(path))
+        return error_set(err, ST_DATA_DIR_UNREADABLE, "the name of the data directory is too long");
+    if (mkdir(dir, 0700) && errno != EEXIST) return unusable(dir, err);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd < 0) return unusable(path, err);
+    if (fcntl(*fd, F_OFD_SETLK, &lock)) {
+        rc = errno == EAGAIN || errno == EACCES ? in_use(dir, *fd, err) : unusable(path, err);
+        close(*fd);
+        return rc;
+    }
+    write_pid(*fd);
+    return 0;
+}
+
+void data_dir_unlock(int fd)
+{
+    close(fd);
+}
+
+int data_dir_sync(const char *dir, struct error *err)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0) return unusable(dir, err);
+    int failed = fsync(fd), saved = errno;
+    close(fd);
+    return failed ? error_set(err, ST_STORE_FAILED, "syncing %s: %s", dir, strerror(saved)) : 0;
+}

@@ -1,0 +1,15 @@
+/* The data directory and its lock: one daemon at a time. */
+#ifndef GREEDYLRD_STORE_SQLITE_LOCK_H
+#define GREEDYLRD_STORE_SQLITE_LOCK_H
+
+#include "core/status.h"
+
+/* Creates dir (0700) where missing and locks DIR/lock, which then holds our pid.  *fd is the lock.
+ * Errors: ST_DATA_DIR_IN_USE, ST_DATA_DIR_UNREADABLE, ST_STORE_FULL. */
+int data_dir_lock(const char *dir, int *fd, struct error *err) WARN_UNUSED;
+void data_dir_unlock(int fd);
+
+/* Makes the directory's entries durable. */
+int data_dir_sync(const char *dir, struct error *err) WARN_UNUSED;
+
+#endif
