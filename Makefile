@@ -62,6 +62,55 @@ UNIT_O   := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/unit/*.c))
 $(BUILD)/unit: $(UNIT_O) $(filter-out $(MAIN_O),$(DAEMON_O))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcriterion
 
+# Debian packages: to build, to test, and for the demo.
+DEB_BUILD := gcc make pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev libprotobuf-c-dev \
+             protobuf-c-compiler protobuf-compiler libprotobuf-dev uthash-dev libsystemd-dev
+DEB_TEST  := libcriterion-dev clang clang-format libclang-rt-14-dev strace curl mandoc python3
+DEB_DEMO  := python3-torch python3-sklearn python3-numpy
+missing    = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
+
+# Installs what is missing from $(1), after saying so; does nothing, and needs no network, if nothing is.
+define install_missing
+@missing="$(call missing,$(1))"; if [ -n "$$missing" ]; then \
+	echo "installing with apt: $$missing"; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
+
+.PHONY: deps deps-demo check check-fast unit integration format-check includes install uninstall demo
+deps:
+	$(call install_missing,$(DEB_BUILD) $(DEB_TEST))
+deps-demo:
+	$(call install_missing,$(DEB_BUILD) $(DEB_DEMO))
+
+# The test command.  Parts run in their own make so that what deps installed is seen.
+check: deps
+	tests/check.sh
+check-fast:
+	tests/check.sh fast
+
+demo: deps-demo
+	$(MAKE) --no-print-directory all
+	client/examples/demo.sh $(BUILD)/greedylrd
+
+unit: $(BUILD)/unit
+	$(BUILD)/unit --timeout 120
+
+includes:
+	tests/check-includes.sh
+format-check:
+	clang-format --dry-run --Werror $(wildcard daemon/*/*.[ch] tests/unit/*.[ch])
+
+install: all
+	install -D -m 755 $(BUILD)/greedylrd $(DESTDIR)$(PREFIX)/bin/greedylrd
+	install -D -m 644 daemon/greedylrd.8 $(DESTDIR)$(PREFIX)/share/man/man8/greedylrd.8
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/bin/greedylrd|$(PREFIX)/bin/greedylrd|' systemd/greedylrd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/greedylrd.service
+	install -m 644 systemd/greedylrd.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/greedylrd.socket
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/greedylrd $(DESTDIR)$(PREFIX)/share/man/man8/greedylrd.8 \
+	      $(DESTDIR)$(PREFIX)/lib/systemd/system/greedylrd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/greedylrd.socket
+
 clean:
 	rm -rf $(BUILD)
 

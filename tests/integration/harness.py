@@ -1,0 +1,137 @@
+"""A real daemon on port 0 in a temporary directory, for tests that talk to it as users do."""
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BINARY = os.path.join(ROOT, os.environ.get("BUILD", "build"), "greedylrd")
+
+
+class Daemon:
+    """One data directory and the daemon that serves it; start, kill and start again."""
+
+    def __init__(self, *flags, wrap=(), data=None, env=None):
+        self.flags, self.wrap, self.env = list(flags), list(wrap), env or {}
+        self.own = data is None
+        self.data = data or tempfile.mkdtemp(prefix="greedylrd-test-")
+        self.process, self.port, self.stderr = None, None, ""
+
+    def start(self):
+        env = dict(os.environ, **self.env)
+        env.pop("JOURNAL_STREAM", None)
+        args = self.wrap + [BINARY, "--listen", "127.0.0.1:%d" % (self.port or 0), "--data-dir", self.data] + self.flags
+        self.process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
+                                        start_new_session=True)
+        self._lines = []
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
+        line = self.process.stdout.readline()
+        found = re.search(r":(\d+)\s*$", line)
+        if not found:
+            self.process.wait(20)
+            self._reader.join(5)
+            raise RuntimeError("no listening line; exit %s: %s" % (self.process.returncode, "".join(self._lines)))
+        self.port = int(found.group(1))
+        return self
+
+    def _drain(self):
+        for line in self.process.stderr:
+            self._lines.append(line)
+
+    def _ended(self):
+        code = self.process.wait(60)
+        self._reader.join(5)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        self.stderr += "".join(self._lines)
+        for sign in ("Sanitizer", "runtime error:", "Assertion"):
+            assert sign not in self.stderr, self.stderr[-6000:]
+        return code
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self._ended()
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        return self._ended()
+
+    def restart(self):
+        self.kill()
+        return self.start()
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            code = self.stop()
+            assert code == 0, "exit %d: %s" % (code, self.stderr[-4000:])
+        if self.own:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def connection(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def request(self, method, path, body=None, headers=None, connection=None):
+        """(status, headers, body as bytes); body may be text, bytes or something for JSON."""
+        c = connection or self.connection()
+        if body is not None and not isinstance(body, (str, bytes)):
+            body = json.dumps(body)
+        c.request(method, path, body=body, headers=headers or {})
+        r = c.getresponse()
+        answer = (r.status, dict((k.lower(), v) for k, v in r.getheaders()), r.read())
+        if connection is None:
+            c.close()
+        return answer
+
+    def call(self, method, path, body=None, headers=None, connection=None):
+        """(status, parsed JSON)."""
+        status, _, text = self.request(method, path, body, headers, connection)
+        return status, json.loads(text)
+
+    def ok(self, method, path, body=None, **more):
+        status, answer = self.call(method, path, body, **more)
+        assert status == 200, (method, path, body, status, answer)
+        return answer
+
+    def rpc(self, name, body, headers=None):
+        return self.call("POST", "/greedylr.v1.SchedulerService/" + name, body,
+                         dict({"Content-Type": "application/json"}, **(headers or {})))
+
+
+def reason(answer):
+    return answer["details"][0]["debug"]["reason"]
+
+
+class DaemonTest(unittest.TestCase):
+    """A test with a fresh daemon, checked for a clean end."""
+    flags = ()
+
+    def setUp(self):
+        self.d = Daemon(*self.flags)
+        self.addCleanup(self.d.close)
+        self.d.start()
+
+
+def wait_until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("it did not happen within %g s" % seconds)
+        time.sleep(0.01)
+
+
+def num(x):
+    """A number of a vector or an answer as a float."""
+    return float(x.replace("Infinity", "inf")) if isinstance(x, str) else float(x)
+
+
+def vectors(name):
+    with open(os.path.join(ROOT, "tests", "conformance", name)) as f:
+        return [json.loads(line) for line in f]
