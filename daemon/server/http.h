@@ -20,10 +20,9 @@ struct http_limits {
     uint32_t connections;
     uint32_t per_address;     /* 0: any number; loopback and Unix sockets are exempt */
     size_t connection_memory; /* bytes a connection; request line and headers have to fit */
-    int header_timeout_ms;  /* from accept, or from a later request's first byte (to within a second), to the
-                               headers' end */
+    int header_timeout_ms;  /* to the headers' end, from accept; for a later request from its request line */
     int request_timeout_ms; /* from there to the whole request */
-    int keepalive_ms;       /* from an answer to the next request; and for the peer to take an answer */
+    int keepalive_ms;       /* from an answer to the next request's line */
 };
 
 struct http_handlers {
@@ -34,10 +33,10 @@ struct http_handlers {
     /* The request goes away, answered or not: drop the user pointer.  Called exactly once for each request
      * that admit has seen, never from within admit, handle or http_respond. */
     void (*closed)(void *arg, struct http_request *req);
+    void *arg;
     /* Answers a request that the server itself refuses (a body over admit's limit) with http_respond.  NULL:
      * a plain text. */
     void (*refuse)(void *arg, struct http_request *req, const struct error *err);
-    void *arg;
 };
 
 /* Everything is copied. */

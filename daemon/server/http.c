@@ -1,0 +1,829 @@
+/* libmicrohttpd in external epoll mode inside the loop.
+ *
+ * The way of a request: a connection is accepted here and handed to the library; its request line makes a
+ * request, its headers are admitted, its body is collected, handle is called.  An answer that is there by
+ * then is queued at once. Otherwise the connection is suspended; http_respond resumes it, and the library is
+ * run once before the loop sleeps, for all that were resumed: a resumed connection does not make the epoll
+ * descriptor readable.
+ *
+ * The library's own timeout is an idle timer, so deadlines are kept here: a sweep shuts sockets down, and the
+ * library then sees a peer that went away.  Suspended connections are out of its sight; the sweep looks after
+ * them too. */
+#include "server/http.h"
+
+#include "server/listen.h"
+#include "server/log.h"
+#include "server/metrics.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SWEEP_MS     500
+#define ACCEPT_BATCH 64
+#define BUCKETS      1024
+/* A refused body up to this size is read and dropped, so that the peer sees the answer and not a reset. */
+#define DISCARD_MAX (256u * 1024)
+/* For the peer to take an answer. */
+#define ANSWER_MS 120000
+#define NO_FDS    64 /* descriptors for everything but connections */
+
+enum phase {
+    PHASE_HEADERS, /* accepted, or in the middle of headers */
+    PHASE_BODY,
+    PHASE_HANDLING, /* the service has it; no deadline */
+    PHASE_ANSWER,
+    PHASE_IDLE,
+};
+
+struct conn {
+    struct http_server *server;
+    struct conn *next, *prev;   /* of the server */
+    struct conn *peers;         /* of the bucket; only if counted */
+    struct MHD_Connection *mhd; /* NULL until the library has taken it */
+    struct http_request *req;
+    int fd;
+    enum phase phase;
+    bool counted, shut;
+    uint64_t deadline; /* loop time, ms; 0: none */
+    unsigned bucket;
+    struct sockaddr_storage address;
+    char peer[64], local[64]; /* made when asked for */
+};
+
+struct http_request {
+    struct conn *conn;
+    void *user;
+    const char *method, *version;
+    const char *raw; /* the target where the library had it; for comparison only */
+    char *target;
+    uint8_t *body;
+    size_t len, cap, limit, dropped;
+    struct MHD_Response *response;
+    int status;
+    bool admitted, discard, too_large, handled, suspended, gone, failed, close;
+};
+
+struct http_server {
+    uv_loop_t *loop;
+    struct http_limits limits;
+    struct http_handlers handlers;
+    struct http_stats stats;
+    struct MHD_Daemon *mhd;
+    struct conn *conns;
+    struct conn *buckets[BUCKETS];
+    uv_poll_t listener, epoll;
+    uv_prepare_t prepare;
+    uv_timer_t again, sweep;
+    int listen_fd, handles;
+    bool run_needed, paused, quiescing, closing;
+    char address[LISTEN_ADDRESS_MAX];
+    void (*done)(void *arg);
+    void *done_arg;
+};
+
+/* ---- connections ---- */
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET)
+        return (ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24) == 127;
+    if (address->ss_family == AF_INET6) {
+        const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
+        return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+    }
+    return address->ss_family == AF_UNIX;
+}
+
+/* IPv6 peers count by /64: whoever has one address has all of those. */
+static const uint8_t *address_key(const struct sockaddr_storage *address, size_t *len)
+{
+    if (address->ss_family == AF_INET) {
+        *len = 4;
+        return (const uint8_t *)&((const struct sockaddr_in *)address)->sin_addr;
+    }
+    const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    *len = IN6_IS_ADDR_V4MAPPED(six) ? 16 : 8;
+    return six->s6_addr;
+}
+
+/* Takes the peer into the counts; false if it has as many connections as it may. */
+static bool count_peer(struct http_server *server, struct conn *conn)
+{
+    size_t len, other_len;
+    const uint8_t *key, *other;
+    uint32_t hash = 2166136261u, n = 0;
+
+    if (!server->limits.per_address || is_loopback(&conn->address)) return true;
+    key = address_key(&conn->address, &len);
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ key[i]) * 16777619u;
+    conn->bucket = hash % BUCKETS;
+    for (const struct conn *c = server->buckets[conn->bucket]; c; c = c->peers) {
+        other = address_key(&c->address, &other_len);
+        n += other_len == len && !memcmp(other, key, len);
+    }
+    if (n >= server->limits.per_address) return false;
+    conn->peers = server->buckets[conn->bucket];
+    server->buckets[conn->bucket] = conn;
+    conn->counted = true;
+    return true;
+}
+
+static void conn_free(struct conn *conn)
+{
+    struct http_server *server = conn->server;
+
+    if (conn->counted) {
+        struct conn **at = &server->buckets[conn->bucket];
+        while (*at != conn)
+            at = &(*at)->peers;
+        *at = conn->peers;
+    }
+    if (conn->prev)
+        conn->prev->next = conn->next;
+    else
+        server->conns = conn->next;
+    if (conn->next) conn->next->prev = conn->prev;
+    server->stats.connections--;
+    free(conn);
+}
+
+static void conn_shut(struct conn *conn)
+{
+    if (conn->shut) return;
+    conn->shut = true;
+    (void)shutdown(conn->fd, SHUT_RDWR);
+}
+
+static void set_phase(struct conn *conn, enum phase phase, int timeout_ms)
+{
+    conn->phase = phase;
+    conn->deadline = timeout_ms > 0 ? uv_now(conn->server->loop) + (uint64_t)timeout_ms : 0;
+}
+
+/* Hands an accepted socket to the library, which closes it in any case. */
+static void conn_start(struct http_server *server, int fd, const struct sockaddr_storage *address,
+                       socklen_t len)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+
+    if (!conn) {
+        close(fd);
+        return;
+    }
+    conn->server = server;
+    conn->fd = fd;
+    conn->address = *address;
+    if (!count_peer(server, conn)) {
+        server->stats.refused_addresses++;
+        close(fd);
+        free(conn);
+        return;
+    }
+    set_phase(conn, PHASE_HEADERS, server->limits.header_timeout_ms);
+    conn->next = server->conns;
+    if (conn->next) conn->next->prev = conn;
+    server->conns = conn;
+    server->stats.connections++;
+    server->stats.accepted++;
+    server->run_needed = true;
+    if (MHD_add_connection(server->mhd, fd, (const struct sockaddr *)address, len) != MHD_YES && !conn->mhd)
+        conn_free(conn);
+}
+
+static void on_notify_connection(void *arg, struct MHD_Connection *mhd, void **context,
+                                 enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *server = arg;
+    struct conn *conn = *context;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        for (conn = server->conns; conn && (conn->mhd || conn->fd != fd);)
+            conn = conn->next;
+        *context = conn;
+        if (conn) conn->mhd = mhd;
+    } else if (conn) {
+        *context = NULL;
+        assert(!conn->req);
+        conn_free(conn);
+    }
+}
+
+/* At the limit the connection that has been idle for longest makes room. */
+static void evict_idle(struct http_server *server)
+{
+    struct conn *oldest = NULL;
+
+    for (struct conn *conn = server->conns; conn; conn = conn->next) {
+        if (conn->phase == PHASE_IDLE && !conn->shut && (!oldest || conn->deadline < oldest->deadline))
+            oldest = conn;
+    }
+    if (oldest) conn_shut(oldest);
+}
+
+static void on_listener(uv_poll_t *handle, int status, int events);
+
+static void pause_listener(struct http_server *server, bool pause)
+{
+    if (server->paused == pause || server->listen_fd < 0) return;
+    server->paused = pause;
+    if (pause)
+        (void)uv_poll_stop(&server->listener);
+    else
+        (void)uv_poll_start(&server->listener, UV_READABLE, on_listener);
+}
+
+static void on_listener(uv_poll_t *handle, int status, int events)
+{
+    struct http_server *server = handle->data;
+
+    (void)status;
+    (void)events;
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t len = sizeof(address);
+        int fd;
+
+        if (server->stats.connections >= server->limits.connections) {
+            pause_listener(server, true);
+            evict_idle(server);
+            return;
+        }
+        fd = accept4(server->listen_fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            conn_start(server, fd, &address, len);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_event(LOG_WARNING, "accept_failed",
+                      (struct log_field[]){log_str("error", strerror(errno)), log_end()});
+            pause_listener(server, true); /* the sweep tries again */
+            evict_idle(server);
+            return;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            return;
+        }
+    }
+}
+
+/* ---- requests ---- */
+
+/* At the request line.  Called with a target as it came; NULL if there was none. */
+static void *on_request_line(void *arg, const char *target, struct MHD_Connection *mhd)
+{
+    struct http_server *server = arg;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct conn *conn = info ? info->socket_context : NULL;
+    struct http_request *req;
+
+    if (!conn || !target || conn->req) return NULL;
+    req = calloc(1, sizeof(*req));
+    if (!req) return NULL;
+    req->target = strdup(target);
+    if (!req->target) {
+        free(req);
+        return NULL;
+    }
+    req->conn = conn;
+    req->raw = target;
+    conn->req = req;
+    if (conn->phase != PHASE_HEADERS) set_phase(conn, PHASE_HEADERS, server->limits.header_timeout_ms);
+    return req;
+}
+
+static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct http_server *server = arg;
+    struct http_request *req = *context;
+
+    (void)mhd;
+    (void)code;
+    *context = NULL;
+    if (!req) return;
+    if (req->admitted) {
+        server->stats.in_flight--;
+        if (!req->gone) server->handlers.closed(server->handlers.arg, req);
+    }
+    if (req->response) MHD_destroy_response(req->response);
+    req->conn->req = NULL;
+    set_phase(req->conn, PHASE_IDLE, server->limits.keepalive_ms);
+    free(req->target);
+    free(req->body);
+    free(req);
+}
+
+static enum MHD_Result send_answer(struct http_request *req)
+{
+    struct http_server *server = req->conn->server;
+    enum MHD_Result rc;
+
+    if (req->failed) return MHD_NO;
+    if (req->close || server->quiescing)
+        (void)MHD_add_response_header(req->response, MHD_HTTP_HEADER_CONNECTION, "close");
+    rc = MHD_queue_response(req->conn->mhd, (unsigned)req->status, req->response);
+    MHD_destroy_response(req->response);
+    req->response = NULL;
+    metrics_http(req->method, req->status);
+    set_phase(req->conn, PHASE_ANSWER, ANSWER_MS);
+    return rc;
+}
+
+static bool answered(const struct http_request *req)
+{
+    return req->response || req->failed;
+}
+
+static void refuse_large(struct http_request *req)
+{
+    const struct http_handlers *handlers = &req->conn->server->handlers;
+    static const char text[] = "The body is too large.\n";
+    struct error err;
+
+    (void)error_set(&err, ST_BODY_TOO_LARGE, "the body is larger than the %zu bytes accepted here",
+                    req->limit);
+    if (handlers->refuse)
+        handlers->refuse(handlers->arg, req, &err);
+    else
+        http_respond(req, &(struct http_response){.status = 413,
+                                                  .content_type = "text/plain; charset=utf-8",
+                                                  .body = text,
+                                                  .len = sizeof(text) - 1});
+    assert(answered(req));
+}
+
+/* Bytes of body to come; UINT64_MAX if unknown. */
+static uint64_t announced(const struct http_request *req)
+{
+    const char *text = http_header(req, "Content-Length");
+
+    if (http_header(req, "Transfer-Encoding")) return UINT64_MAX;
+    if (!text) return 0;
+    if (strspn(text, "0123456789") != strlen(text) || !*text) return UINT64_MAX;
+    return strtoull(text, NULL, 10);
+}
+
+/* At the headers.  An answer given here waits for the body's end if that is near, else it ends the
+ * connection. */
+static enum MHD_Result begin_request(struct http_request *req)
+{
+    struct http_server *server = req->conn->server;
+    int64_t limit;
+    uint64_t size;
+
+    req->admitted = true;
+    server->stats.requests++;
+    server->stats.in_flight++;
+    set_phase(req->conn, PHASE_BODY, server->limits.request_timeout_ms);
+    limit = server->handlers.admit(server->handlers.arg, req);
+    size = announced(req);
+    if (limit >= 0) {
+        assert(!answered(req));
+        req->limit = (size_t)limit;
+        if (size == UINT64_MAX || size <= req->limit) return MHD_YES;
+        req->too_large = true;
+        req->close = size > DISCARD_MAX;
+        refuse_large(req);
+    }
+    if (!answered(req)) return MHD_NO;
+    req->discard = true;
+    if (size == UINT64_MAX || size > DISCARD_MAX || (size && http_header(req, "Expect"))) req->close = true;
+    return req->close ? send_answer(req) : MHD_YES;
+}
+
+static enum MHD_Result take_body(struct http_request *req, const char *data, size_t n)
+{
+    if (!req->discard && n > req->limit - req->len) { /* only where no length was announced */
+        req->discard = req->too_large = req->close = true;
+        req->dropped = req->len;
+    }
+    if (req->discard) {
+        req->dropped += n;
+        return req->dropped > DISCARD_MAX + 65536 ? MHD_NO : MHD_YES;
+    }
+    if (req->cap - req->len < n + 1) {
+        size_t cap = req->cap ? req->cap : 256;
+        uint8_t *grown;
+        while (cap - req->len < n + 1)
+            cap *= 2;
+        grown = realloc(req->body, cap);
+        if (!grown) return MHD_NO;
+        req->body = grown;
+        req->cap = cap;
+    }
+    memcpy(req->body + req->len, data, n);
+    req->len += n;
+    req->body[req->len] = '\0';
+    return MHD_YES;
+}
+
+static enum MHD_Result finish_request(struct http_request *req)
+{
+    struct http_server *server = req->conn->server;
+
+    if (!answered(req) && req->too_large) refuse_large(req);
+    if (!answered(req) && !req->handled) {
+        req->handled = true;
+        set_phase(req->conn, PHASE_HANDLING, 0);
+        server->handlers.handle(server->handlers.arg, req);
+    }
+    if (answered(req)) return send_answer(req);
+    req->suspended = true;
+    MHD_suspend_connection(req->conn->mhd);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_access(void *arg, struct MHD_Connection *mhd, const char *url, const char *method,
+                                 const char *version, const char *data, size_t *n, void **context)
+{
+    const struct http_server *server = arg;
+    struct http_request *req = *context;
+    enum MHD_Result rc;
+
+    (void)mhd;
+    (void)url;
+    if (!req || req->gone || server->closing) return MHD_NO;
+    req->method = method;
+    req->version = version;
+    if (!req->admitted) return begin_request(req);
+    if (!*n) return finish_request(req);
+    rc = take_body(req, data, *n);
+    *n = 0;
+    return rc;
+}
+
+static void resume(struct http_request *req)
+{
+    if (!req->suspended) return;
+    req->suspended = false;
+    req->conn->server->run_needed = true;
+    MHD_resume_connection(req->conn->mhd);
+}
+
+/* The peer of a suspended request left, or has to. */
+static void abandon(struct http_request *req)
+{
+    struct http_server *server = req->conn->server;
+
+    req->gone = true;
+    server->stats.gone++;
+    server->handlers.closed(server->handlers.arg, req);
+    resume(req);
+}
+
+void http_respond(struct http_request *req, const struct http_response *response)
+{
+    struct MHD_Response *built;
+    bool ok = true;
+
+    assert(!answered(req) && !req->gone);
+    built = MHD_create_response_from_buffer(
+        response->len, (void *)(uintptr_t)(response->len ? response->body : ""), MHD_RESPMEM_MUST_COPY);
+    if (built && response->content_type)
+        ok = MHD_add_response_header(built, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type) == MHD_YES;
+    for (size_t i = 0; built && i < response->n_headers; i++)
+        ok =
+            MHD_add_response_header(built, response->headers[i][0], response->headers[i][1]) == MHD_YES && ok;
+    if (!built || !ok) {
+        log_event(LOG_ERROR, "answer_failed",
+                  (struct log_field[]){log_str("target", req->target), log_end()});
+        if (built) MHD_destroy_response(built);
+        req->failed = true;
+    } else {
+        req->response = built;
+        req->status = response->status;
+        req->close = req->close || response->close;
+    }
+    resume(req);
+}
+
+/* ---- the loop ---- */
+
+static void run_library(struct http_server *server)
+{
+    server->run_needed = false;
+    (void)MHD_run(server->mhd);
+    if (server->paused && !server->quiescing && server->stats.connections < server->limits.connections)
+        pause_listener(server, false);
+}
+
+static void on_epoll(uv_poll_t *handle, int status, int events)
+{
+    (void)status;
+    (void)events;
+    run_library(handle->data);
+}
+
+static void on_again(uv_timer_t *timer)
+{
+    run_library(timer->data);
+}
+
+/* Before the loop sleeps: run what was resumed, and wake up for what the library still has to do. */
+static void on_prepare(uv_prepare_t *handle)
+{
+    struct http_server *server = handle->data;
+    MHD_UNSIGNED_LONG_LONG timeout;
+
+    if (server->run_needed) run_library(server);
+    if (server->run_needed)
+        (void)uv_timer_start(&server->again, on_again, 0, 0);
+    else if (MHD_get_timeout(server->mhd, &timeout) == MHD_YES)
+        (void)uv_timer_start(&server->again, on_again, timeout, 0);
+}
+
+static bool has_events(int fd, short events)
+{
+    struct pollfd poller = {.fd = fd, .events = events};
+
+    return poll(&poller, 1, 0) > 0;
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+    struct http_server *server = timer->data;
+    uint64_t now = uv_now(server->loop);
+    struct conn *next;
+
+    for (struct conn *conn = server->conns; conn; conn = next) {
+        next = conn->next;
+        if (conn->req && conn->req->suspended) {
+            if (has_events(conn->fd, POLLRDHUP)) abandon(conn->req);
+        } else if (conn->deadline && now >= conn->deadline && !conn->shut) {
+            server->stats.deadlines++;
+            conn_shut(conn);
+        } else if (server->quiescing && conn->phase == PHASE_IDLE && !has_events(conn->fd, POLLIN)) {
+            conn_shut(conn);
+        }
+    }
+    if (server->paused) {
+        if (server->stats.connections < server->limits.connections)
+            pause_listener(server, false);
+        else
+            evict_idle(server);
+    }
+}
+
+/* ---- starting and stopping ---- */
+
+static void on_library_log(void *arg, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
+static void on_library_log(void *arg, const char *fmt, va_list args)
+{
+    char text[256];
+
+    (void)arg;
+    if (!log_enabled(LOG_DEBUG)) return; /* mostly what peers did wrong */
+    vsnprintf(text, sizeof(text), fmt, args);
+    text[strcspn(text, "\n")] = '\0';
+    log_event(LOG_DEBUG, "http_library", (struct log_field[]){log_str("message", text), log_end()});
+}
+
+static void raise_descriptors(uint32_t connections)
+{
+    struct rlimit limit;
+    rlim_t want = (rlim_t)connections + NO_FDS;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= want) return;
+    limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= want ? want : limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < want)
+        log_event(LOG_WARNING, "few_descriptors",
+                  (struct log_field[]){log_u64("have", limit.rlim_cur), log_u64("want", want),
+                                       log_str("remedy", "raise LimitNOFILE or lower --max-connections"),
+                                       log_end()});
+}
+
+static int start_library(struct http_server *server, struct error *err)
+{
+    server->mhd = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0, NULL,
+        NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, server->limits.connection_memory, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)server->limits.connections + 8, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_URI_LOG_CALLBACK,
+        on_request_line, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+        MHD_OPTION_NOTIFY_CONNECTION, on_notify_connection, server, MHD_OPTION_END);
+    if (!server->mhd)
+        return error_set(err, ST_INTERNAL, "the HTTP library does not start: %s", strerror(errno));
+    return 0;
+}
+
+static void start_handles(struct http_server *server)
+{
+    int epoll_fd = MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+
+    (void)uv_poll_init(server->loop, &server->listener, server->listen_fd);
+    (void)uv_poll_init(server->loop, &server->epoll, epoll_fd);
+    (void)uv_prepare_init(server->loop, &server->prepare);
+    (void)uv_timer_init(server->loop, &server->again);
+    (void)uv_timer_init(server->loop, &server->sweep);
+    server->listener.data = server->epoll.data = server->prepare.data = server;
+    server->again.data = server->sweep.data = server;
+    (void)uv_poll_start(&server->listener, UV_READABLE, on_listener);
+    (void)uv_poll_start(&server->epoll, UV_READABLE, on_epoll);
+    (void)uv_prepare_start(&server->prepare, on_prepare);
+    (void)uv_timer_start(&server->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+}
+
+int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const struct http_limits *limits,
+                const struct http_handlers *handlers, struct http_server **out, struct error *err)
+{
+    struct http_server *server = calloc(1, sizeof(*server));
+    int rc;
+
+    if (!server) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    server->loop = loop;
+    server->limits = *limits;
+    server->handlers = *handlers;
+    server->listen_fd = inherited_fd;
+    (void)signal(SIGPIPE, SIG_IGN);
+    raise_descriptors(limits->connections);
+    if (inherited_fd < 0 && (rc = listen_open(address, &server->listen_fd, err))) goto err_open;
+    if ((rc = listen_name(server->listen_fd, server->address, err))) goto err_start;
+    if ((rc = start_library(server, err))) goto err_start;
+    start_handles(server);
+    *out = server;
+    return 0;
+
+err_start:
+    if (inherited_fd < 0) close(server->listen_fd);
+err_open:
+    free(server);
+    return rc;
+}
+
+const char *http_server_address(const struct http_server *server)
+{
+    return server->address;
+}
+
+const struct http_stats *http_server_stats(const struct http_server *server)
+{
+    return &server->stats;
+}
+
+size_t http_server_in_flight(const struct http_server *server)
+{
+    return server->stats.in_flight;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct http_server *server = handle->data;
+
+    if (--server->handles) return;
+    if (server->done) server->done(server->done_arg);
+    free(server);
+}
+
+void http_server_quiesce(struct http_server *server)
+{
+    if (server->quiescing) return;
+    server->quiescing = true;
+    (void)uv_poll_stop(&server->listener);
+    close(server->listen_fd);
+    server->listen_fd = -1;
+    if (!strncmp(server->address, "unix:", 5)) (void)unlink(server->address + 5);
+    for (struct conn *conn = server->conns; conn; conn = conn->next) {
+        if (conn->phase == PHASE_IDLE && !has_events(conn->fd, POLLIN)) conn_shut(conn);
+    }
+}
+
+/* The library aborts when it is stopped with suspended connections, so they are resumed and run first. */
+static void on_close(uv_timer_t *timer)
+{
+    struct http_server *server = timer->data;
+    uv_handle_t *handles[] = {(uv_handle_t *)&server->listener, (uv_handle_t *)&server->epoll,
+                              (uv_handle_t *)&server->prepare, (uv_handle_t *)&server->again,
+                              (uv_handle_t *)&server->sweep};
+
+    for (struct conn *conn = server->conns; conn; conn = conn->next) {
+        if (conn->req && conn->req->suspended) abandon(conn->req);
+    }
+    (void)MHD_run(server->mhd);
+    (void)uv_poll_stop(&server->epoll);
+    MHD_stop_daemon(server->mhd);
+    assert(!server->conns);
+    server->handles = (int)(sizeof(handles) / sizeof(handles[0]));
+    for (int i = 0; i < (int)(sizeof(handles) / sizeof(handles[0])); i++)
+        uv_close(handles[i], on_handle_closed);
+}
+
+void http_server_close(struct http_server *server, void (*done)(void *arg), void *arg)
+{
+    if (server->closing) return;
+    http_server_quiesce(server);
+    server->closing = true;
+    server->done = done;
+    server->done_arg = arg;
+    (void)uv_prepare_stop(&server->prepare);
+    (void)uv_timer_start(&server->again, on_close, 0, 0); /* not from within a handler */
+}
+
+/* ---- of a request ---- */
+
+const char *http_method(const struct http_request *req)
+{
+    return req->method;
+}
+
+const char *http_target(const struct http_request *req)
+{
+    return req->target;
+}
+
+const char *http_version(const struct http_request *req)
+{
+    return req->version;
+}
+
+const char *http_header(const struct http_request *req, const char *name)
+{
+    return MHD_lookup_connection_value(req->conn->mhd, MHD_HEADER_KIND, name);
+}
+
+const uint8_t *http_body(const struct http_request *req, size_t *len)
+{
+    *len = req->len;
+    return req->body ? req->body : (const uint8_t *)"";
+}
+
+const char *http_peer(const struct http_request *req)
+{
+    struct conn *conn = req->conn;
+
+    if (!*conn->peer) listen_print(&conn->address, 1, conn->peer, sizeof(conn->peer));
+    return conn->peer;
+}
+
+const char *http_local(const struct http_request *req)
+{
+    struct conn *conn = req->conn;
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof(address);
+
+    if (!*conn->local) {
+        (void)getsockname(conn->fd, (struct sockaddr *)&address, &len);
+        listen_print(&address, 0, conn->local, sizeof(conn->local));
+    }
+    return conn->local;
+}
+
+bool http_is_loopback_or_unix(const struct http_request *req)
+{
+    return is_loopback(&req->conn->address);
+}
+
+struct each {
+    void (*call)(void *arg, const char *name, size_t name_len, const char *value, size_t value_len);
+    void *arg;
+};
+
+static enum MHD_Result on_each(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len,
+                               const char *value, size_t value_len)
+{
+    struct each *each = arg;
+
+    (void)kind;
+    each->call(each->arg, name, name_len, value ? value : "", value ? value_len : 0);
+    return MHD_YES;
+}
+
+void http_each_header(const struct http_request *req,
+                      void (*call)(void *arg, const char *name, size_t name_len, const char *value,
+                                   size_t value_len),
+                      void *arg)
+{
+    struct each each = {call, arg};
+
+    (void)MHD_get_connection_values_n(req->conn->mhd, MHD_HEADER_KIND, on_each, &each);
+}
+
+/* The library cuts the request line in place: method, target and version lie one after the other, one byte
+ * apart. */
+bool http_target_has_nul(const struct http_request *req)
+{
+    const char *encoded = strstr(req->target, "%00");
+
+    if (encoded) return true;
+    return (uintptr_t)req->version != (uintptr_t)req->raw + strlen(req->target) + 1;
+}
+
+void http_set_user(struct http_request *req, void *user)
+{
+    req->user = user;
+}
+
+void *http_user(const struct http_request *req)
+{
+    return req->user;
+}
