@@ -1,0 +1,255 @@
+/* A line is rendered into a buffer on the stack and written with one write.  A failed write is ignored: there
+ * is nowhere to say so. */
+#include "server/log.h"
+
+#include "core/spec.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LIMIT_PER_SECOND 10
+#define LIMIT_EVENTS     64 /* event names told apart; beyond that they share the last row */
+
+static const char *const level_words[] = {"debug", "info", "warning", "error"};
+static const char level_priority[] = {'7', '6', '4', '3'};
+
+static struct {
+    enum log_level least;
+    enum log_format format;
+    bool journal;
+} config = {LOG_INFO, LOG_LOGFMT, false};
+
+struct limited {
+    char event[40];
+    int64_t second;
+    unsigned n;
+    uint64_t suppressed;
+};
+
+static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct limited limited[LIMIT_EVENTS];
+
+void log_open(enum log_level least, enum log_format format)
+{
+    config.least = least;
+    config.format = format;
+    config.journal = getenv("JOURNAL_STREAM") != NULL;
+}
+
+bool log_enabled(enum log_level level)
+{
+    return level >= config.least;
+}
+
+struct line {
+    char *out;
+    size_t len, cap;
+};
+
+static void put(struct line *line, const char *bytes, size_t n)
+{
+    if (n > line->cap - line->len) n = line->cap - line->len;
+    memcpy(line->out + line->len, bytes, n);
+    line->len += n;
+}
+
+static void puts_line(struct line *line, const char *text)
+{
+    put(line, text, strlen(text));
+}
+
+/* Length of a well-formed UTF-8 sequence at text, 0 if there is none (also for over-long ones and
+ * surrogates). */
+static size_t utf8_length(const unsigned char *text)
+{
+    size_t n = text[0] < 0x80   ? 1
+               : text[0] < 0xc2 ? 0
+               : text[0] < 0xe0 ? 2
+               : text[0] < 0xf0 ? 3
+               : text[0] < 0xf5 ? 4
+                                : 0;
+
+    for (size_t i = 1; i < n; i++) {
+        if ((text[i] & 0xc0) != 0x80) return 0;
+    }
+    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
+        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+/* Inside quotes, as in JSON: no control characters, no C1 (terminals obey them), valid UTF-8.  An escape or a
+ * sequence is never cut in the middle. */
+static void put_escaped(struct line *line, const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    char escape[8];
+
+    while (*at && line->len + 8 < line->cap) {
+        size_t n = utf8_length(at);
+
+        if (n == 0) {
+            puts_line(line, "\\ufffd");
+            at++;
+        } else if (*at == '"' || *at == '\\') {
+            put(line, "\\", 1);
+            put(line, (const char *)at++, 1);
+        } else if (*at == '\n' || *at == '\r' || *at == '\t') {
+            puts_line(line, *at == '\n' ? "\\n" : *at == '\r' ? "\\r" : "\\t");
+            at++;
+        } else if (*at < 0x20 || *at == 0x7f || (n == 2 && at[0] == 0xc2 && at[1] < 0xa0)) {
+            snprintf(escape, sizeof(escape), "\\u%04x", n == 2 ? at[1] : at[0]);
+            puts_line(line, escape);
+            at += n;
+        } else {
+            put(line, (const char *)at, n);
+            at += n;
+        }
+    }
+}
+
+static void put_text(struct line *line, enum log_format format, const char *text)
+{
+    bool plain = format == LOG_LOGFMT && *text;
+
+    for (const char *at = text; plain && *at; at++)
+        plain = *at > ' ' && *at < 0x7f && *at != '"' && *at != '\\' && *at != '=';
+    if (plain && strlen(text) < line->cap - line->len) {
+        puts_line(line, text);
+        return;
+    }
+    put(line, "\"", 1);
+    put_escaped(line, text);
+    put(line, "\"", 1);
+}
+
+static void put_number(struct line *line, enum log_format format, double value)
+{
+    char text[DOUBLE_TEXT_MAX];
+
+    if (isfinite(value)) {
+        size_t n = double_text(text, value);
+        put(line, text, n);
+    } else {
+        put_text(line, format, isnan(value) ? "NaN" : value < 0 ? "-Infinity" : "Infinity");
+    }
+}
+
+static void put_key(struct line *line, enum log_format format, const char *key)
+{
+    if (format == LOG_JSON) {
+        puts_line(line, line->len > 1 ? ",\"" : "\"");
+        puts_line(line, key);
+        puts_line(line, "\":");
+    } else {
+        if (line->len) put(line, " ", 1);
+        puts_line(line, key);
+        put(line, "=", 1);
+    }
+}
+
+static void put_field(struct line *line, enum log_format format, const struct log_field *field)
+{
+    char text[32];
+
+    if (field->kind == LOG_KIND_STR && !field->value.str) return;
+    if (strlen(field->key) + 64 > line->cap - line->len) return; /* rather none than half a field */
+    put_key(line, format, field->key);
+    switch (field->kind) {
+    case LOG_KIND_STR: put_text(line, format, field->value.str); return;
+    case LOG_KIND_F64: put_number(line, format, field->value.f64); return;
+    case LOG_KIND_BOOL: puts_line(line, field->value.boolean ? "true" : "false"); return;
+    case LOG_KIND_U64: snprintf(text, sizeof(text), "%" PRIu64, field->value.u64); break;
+    case LOG_KIND_I64: snprintf(text, sizeof(text), "%" PRId64, field->value.i64); break;
+    case LOG_KIND_END: return;
+    }
+    puts_line(line, text);
+}
+
+static void put_time(struct line *line, enum log_format format, int64_t time_us)
+{
+    time_t seconds = (time_t)(time_us / 1000000);
+    char text[64];
+    struct tm tm;
+    size_t n;
+
+    (void)gmtime_r(&seconds, &tm);
+    n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text + n, sizeof(text) - n, ".%06dZ", (int)(time_us % 1000000));
+    put_key(line, format, "ts");
+    put_text(line, format, text);
+}
+
+size_t log_render(char *out, size_t cap, enum log_format format, int64_t time_us, enum log_level level,
+                  const char *event, const struct log_field *fields)
+{
+    struct line line = {out, 0, cap - 3}; /* room for the end of a string, of the object and of the line */
+
+    if (format == LOG_JSON) put(&line, "{", 1);
+    put_time(&line, format, time_us);
+    put_key(&line, format, "level");
+    put_text(&line, format, level_words[level]);
+    put_key(&line, format, "event");
+    put_text(&line, format, event);
+    for (; fields && fields->kind != LOG_KIND_END; fields++)
+        put_field(&line, format, fields);
+    line.cap = cap;
+    puts_line(&line, format == LOG_JSON ? "}\n" : "\n");
+    return line.len;
+}
+
+static void emit(enum log_level level, int64_t now, const char *event, const struct log_field *fields)
+{
+    char text[3 + LOG_LINE_MAX] = {'<', level_priority[level], '>'};
+    size_t n = 3 + log_render(text + 3, LOG_LINE_MAX, config.format, now, level, event, fields);
+    size_t skip = config.journal ? 0 : 3;
+    ssize_t rc = write(STDERR_FILENO, text + skip, n - skip);
+
+    (void)rc;
+}
+
+/* Whether this line may be printed; *suppressed says how many before it were not. */
+static bool admit(const char *event, int64_t second, uint64_t *suppressed)
+{
+    struct limited *row = limited;
+    bool ok;
+
+    pthread_mutex_lock(&limit_lock);
+    while (row < limited + LIMIT_EVENTS - 1 && *row->event &&
+           strncmp(row->event, event, sizeof(row->event) - 1))
+        row++;
+    if (!*row->event) snprintf(row->event, sizeof(row->event), "%s", event);
+    if (row->second != second) {
+        row->second = second;
+        row->n = 0;
+    }
+    ok = row->n < LIMIT_PER_SECOND;
+    row->n += ok;
+    if (!ok) row->suppressed++;
+    *suppressed = ok ? row->suppressed : 0;
+    if (ok) row->suppressed = 0;
+    pthread_mutex_unlock(&limit_lock);
+    return ok;
+}
+
+void log_event(enum log_level level, const char *event, const struct log_field *fields)
+{
+    struct timespec now;
+    uint64_t suppressed = 0;
+    int64_t now_us;
+
+    if (level < config.least) return;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    if (level >= LOG_WARNING && !admit(event, now.tv_sec, &suppressed)) return;
+    if (suppressed)
+        emit(level, now_us, "suppressed",
+             (struct log_field[]){log_str("of", event), log_u64("lines", suppressed), log_end()});
+    emit(level, now_us, event, fields);
+}
