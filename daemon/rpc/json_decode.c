@@ -1,12 +1,14 @@
 /* JSON to messages.
  *
- * A string-aware pass turns bare NaN and Infinity into strings and limits the depth; the JSON library parses; then the
- * descriptor says what each member must be.  Every failure names the path of the field and what was expected. */
+ * A string-aware pass marks bare NaN and Infinity and limits the depth; the JSON library parses; then the
+ * descriptor says what each member must be.  Every failure names the path of the field and what was expected.
+ */
 #include "core/spec.h"
 #include "rpc/json.h"
+#include "rpc/json_prepare.h"
+#include "rpc/time_text.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdint.h>
@@ -41,154 +43,98 @@ void json_init(void)
     json_object_seed(0);
 }
 
-/* ---- before the parser ---- */
-
-static const char *const bare_words[] = {"-Infinity", "Infinity", "NaN"};
-
-static size_t bare_word(const char *at, const char *end)
-{
-    for (size_t i = 0; i < sizeof(bare_words) / sizeof(bare_words[0]); i++) {
-        size_t n = strlen(bare_words[i]);
-        if ((size_t)(end - at) >= n && !memcmp(at, bare_words[i], n) &&
-            (at + n == end || !isalnum((unsigned char)at[n])))
-            return n;
-    }
-    return 0;
-}
-
-static int prepare(const char *text, size_t len, struct buf *out, struct error *err)
-{
-    const char *end = text + len, *from = text;
-    bool in_string = false;
-    int depth = 0;
-
-    for (const char *c = text; c < end; c++) {
-        if (in_string) {
-            if (*c == '\\')
-                c++;
-            else if (*c == '"')
-                in_string = false;
-            continue;
-        }
-        if (*c == '"') in_string = true;
-        if (*c == '{' || *c == '[') depth++;
-        if (*c == '}' || *c == ']') depth--;
-        if (depth > JSON_DEPTH_MAX)
-            return error_set(err, ST_BODY_INVALID, "body: nested deeper than %d levels at byte %zu", JSON_DEPTH_MAX,
-                             (size_t)(c - text) + 1);
-        size_t n = *c == '-' || *c == 'I' || *c == 'N' ? bare_word(c, end) : 0;
-        if (!n) continue;
-        buf_append(out, from, (size_t)(c - from));
-        buf_append(out, "\"", 1);
-        buf_append(out, c, n);
-        buf_append(out, "\"", 1);
-        from = c + n;
-        c += n - 1;
-    }
-    buf_append(out, from, (size_t)(end - from));
-    return out->failed ? error_set(err, ST_OUT_OF_MEMORY, "out of memory") : 0;
-}
-
 /* ---- values ---- */
+
+/* What was given, short: "two", 1e400, an object. */
+static void describe(const json_t *value, char *out, size_t size)
+{
+    const char *text = json_string_value(value);
+    char number[DOUBLE_TEXT_MAX];
+
+    if (text && *text == JSON_BARE_MARK) {
+        snprintf(out, size, "%.80s", text + 1);
+    } else if (text) {
+        snprintf(out, size, "\"%.80s\"%s", text, strlen(text) > 80 ? "..." : "");
+    } else if (json_is_real(value)) {
+        double_text(number, json_real_value(value));
+        snprintf(out, size, "%s", number);
+    } else {
+        snprintf(out, size, "%s",
+                 json_is_object(value)  ? "an object"
+                 : json_is_array(value) ? "a list"
+                 : json_is_null(value)  ? "null"
+                 : json_is_true(value)  ? "true"
+                                        : "false");
+    }
+}
 
 static int wrong(const struct path *path, const char *expected, const json_t *value, struct error *err)
 {
-    char *got = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(17));
-    int rc = error_set(err, ST_FIELD_INVALID, "%s: must be %s, got %.80s", path->text, expected, got ? got : "?");
+    char got[100];
 
-    free(got);
-    return rc;
+    describe(value, got, sizeof(got));
+    return error_set(err, ST_FIELD_INVALID, "%s: must be %s, got %s", path->text, expected, got);
 }
 
-static bool text_to_double(const char *text, double *out)
+enum number { NUMBER_OK, NUMBER_NONE, NUMBER_TOO_LARGE };
+
+static enum number text_to_double(const char *text, double *out)
 {
     char *end;
 
+    if (*text == JSON_BARE_MARK) text++;
     if (!strcmp(text, "NaN")) {
         *out = NAN;
-        return true;
+        return NUMBER_OK;
     }
     if (!strcmp(text, "Infinity") || !strcmp(text, "-Infinity")) {
         *out = text[0] == '-' ? -INFINITY : INFINITY;
-        return true;
+        return NUMBER_OK;
     }
-    if (!*text || strspn(text, "+-0123456789.eE") != strlen(text)) return false;
+    if (!*text || strspn(text, "+-0123456789.eE") != strlen(text)) return NUMBER_NONE;
+    /* The daemon never leaves the C locale: the point is a point. */
     *out = strtod(text, &end);
-    return !*end && isfinite(*out);
+    if (*end) return NUMBER_NONE;
+    return isfinite(*out) ? NUMBER_OK : NUMBER_TOO_LARGE;
 }
 
-static bool to_double(const json_t *value, double *out)
+static enum number to_double(const json_t *value, double *out)
 {
     if (json_is_number(value)) {
         *out = json_number_value(value);
-        return true;
+        return NUMBER_OK;
     }
-    return json_is_string(value) && text_to_double(json_string_value(value), out);
+    return json_is_string(value) ? text_to_double(json_string_value(value), out) : NUMBER_NONE;
 }
 
-static int set_integer(const ProtobufCFieldDescriptor *f, const json_t *value, void *at, const struct path *path,
-                       struct error *err)
+static int set_double(const json_t *value, double *out, const struct path *path, struct error *err)
+{
+    double number;
+    enum number kind = to_double(value, &number);
+
+    if (kind == NUMBER_TOO_LARGE)
+        return wrong(path, "within the range of a double, -1.7976931348623157e308 to 1.7976931348623157e308",
+                     value, err);
+    if (kind != NUMBER_OK) return wrong(path, "a number", value, err);
+    *out = number;
+    return 0;
+}
+
+static int set_integer(const ProtobufCFieldDescriptor *f, const json_t *value, void *at,
+                       const struct path *path, struct error *err)
 {
     bool is_signed = f->type == PROTOBUF_C_TYPE_INT32;
     double lo = is_signed ? INT32_MIN : 0, hi = is_signed ? INT32_MAX : UINT32_MAX, number;
 
-    if (!to_double(value, &number) || !(number >= lo && number <= hi) || number != floor(number))
-        return wrong(path, is_signed ? "an integer from -2147483648 to 2147483647" : "an integer from 0 to 4294967295",
-                     value, err);
+    if (to_double(value, &number) != NUMBER_OK || !(number >= lo && number <= hi) || number != floor(number))
+        return wrong(
+            path, is_signed ? "an integer from -2147483648 to 2147483647" : "an integer from 0 to 4294967295",
+            value, err);
     if (is_signed)
         *(int32_t *)at = (int32_t)number;
     else
         *(uint32_t *)at = (uint32_t)number;
     return 0;
-}
-
-/* "30s", "1.5s", "500ms"; false if it is not. */
-static bool parse_duration(const char *text, int64_t *seconds, int32_t *nanos)
-{
-    char *end;
-    double value = strtod(text, &end);
-
-    if (end == text || !(fabs(value) <= 3e11) || !strpbrk(text, "0123456789")) return false;
-    if (!strcmp(end, "ms"))
-        value /= 1000;
-    else if (strcmp(end, "s") != 0)
-        return false;
-    *seconds = (int64_t)value;
-    *nanos = (int32_t)lround((value - (double)*seconds) * 1e9);
-    return true;
-}
-
-static int64_t days_from_civil(int64_t y, unsigned m, unsigned d)
-{
-    y -= m <= 2;
-    int64_t era = (y >= 0 ? y : y - 399) / 400;
-    unsigned yoe = (unsigned)(y - era * 400);
-    unsigned doy = (153 * (m > 2 ? m - 3 : m + 9) + 2) / 5 + d - 1;
-    return era * 146097 + (int64_t)(yoe * 365 + yoe / 4 - yoe / 100 + doy) - 719468;
-}
-
-static bool parse_timestamp(const char *text, int64_t *seconds, int32_t *nanos)
-{
-    int y, mo, d, h, mi, s, n = 0;
-
-    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &y, &mo, &d, &h, &mi, &s, &n) != 6 || n != 19) return false;
-    if (y < 1 || mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 || s > 59) return false;
-    text += n;
-    *nanos = 0;
-    if (*text == '.') {
-        int32_t unit = 100000000;
-        for (text++; isdigit((unsigned char)*text); text++, unit /= 10) *nanos += (*text - '0') * unit;
-    }
-    int offset = 0;
-    if (*text == '+' || *text == '-') {
-        int oh, om;
-        if (sscanf(text + 1, "%2d:%2d%n", &oh, &om, &n) != 2 || n != 5 || text[6]) return false;
-        offset = (oh * 60 + om) * (*text == '-' ? -60 : 60);
-    } else if (strcmp(text, "Z") != 0) {
-        return false;
-    }
-    *seconds = days_from_civil(y, (unsigned)mo, (unsigned)d) * 86400 + h * 3600 + mi * 60 + s - offset;
-    return true;
 }
 
 static int set_object(ProtobufCMessage *message, json_t *object, struct path *path, struct error *err);
@@ -202,24 +148,23 @@ static int set_message(const ProtobufCFieldDescriptor *f, json_t *value, void *a
     if (!message) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     protobuf_c_message_init(desc, message);
     *(ProtobufCMessage **)at = message; /* owned by the parent from here on */
-    bool duration = !strcmp(desc->name, "google.protobuf.Duration");
-    if (duration || !strcmp(desc->name, "google.protobuf.Timestamp")) {
-        int64_t *seconds = (void *)((char *)message + desc->fields[0].offset);
-        int32_t *nanos = (void *)((char *)message + desc->fields[1].offset);
-        const char *text = json_is_string(value) ? json_string_value(value) : "";
-        if (duration ? parse_duration(text, seconds, nanos) : parse_timestamp(text, seconds, nanos)) return 0;
-        return wrong(path, duration ? "a duration like \"30s\" or \"500ms\"" : "a time like \"2026-01-31T12:00:00Z\"",
+    enum time_kind time = time_kind(desc);
+    if (time != TIME_NONE) {
+        if (json_is_string(value) && time_parse(message, json_string_value(value))) return 0;
+        return wrong(path,
+                     time == TIME_DURATION ? "a duration like \"30s\" or \"500ms\""
+                                           : "a time like \"2026-01-31T12:00:00Z\"",
                      value, err);
     }
     if (!json_is_object(value)) return wrong(path, "an object", value, err);
     return set_object(message, value, path, err);
 }
 
-static int set_value(const ProtobufCFieldDescriptor *f, json_t *value, void *at, struct path *path, struct error *err)
+static int set_value(const ProtobufCFieldDescriptor *f, json_t *value, void *at, struct path *path,
+                     struct error *err)
 {
     switch (f->type) {
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return to_double(value, at) ? 0 : wrong(path, "a number", value, err);
+    case PROTOBUF_C_TYPE_DOUBLE: return set_double(value, at, path, err);
     case PROTOBUF_C_TYPE_UINT32:
     case PROTOBUF_C_TYPE_INT32: return set_integer(f, value, at, path, err);
     case PROTOBUF_C_TYPE_BOOL:
@@ -227,7 +172,8 @@ static int set_value(const ProtobufCFieldDescriptor *f, json_t *value, void *at,
         *(protobuf_c_boolean *)at = json_is_true(value);
         return 0;
     case PROTOBUF_C_TYPE_STRING:
-        if (!json_is_string(value)) return wrong(path, "a string", value, err);
+        if (!json_is_string(value) || *json_string_value(value) == JSON_BARE_MARK)
+            return wrong(path, "a string", value, err);
         *(char **)at = strdup(json_string_value(value));
         return *(char **)at ? 0 : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     case PROTOBUF_C_TYPE_MESSAGE: return set_message(f, value, at, path, err);
@@ -241,8 +187,8 @@ static size_t value_size(const ProtobufCFieldDescriptor *f)
     return f->type == PROTOBUF_C_TYPE_STRING || f->type == PROTOBUF_C_TYPE_MESSAGE ? sizeof(void *) : 4;
 }
 
-static int set_list(ProtobufCMessage *message, const ProtobufCFieldDescriptor *f, json_t *value, struct path *path,
-                    struct error *err)
+static int set_list(ProtobufCMessage *message, const ProtobufCFieldDescriptor *f, json_t *value,
+                    struct path *path, struct error *err)
 {
     bool list = json_is_array(value);
     size_t n = list ? json_array_size(value) : 1, size = value_size(f), len = path->len;
@@ -276,8 +222,18 @@ static const char *oneof_taken(const ProtobufCMessage *message, const ProtobufCF
     return NULL;
 }
 
-static int set_field(ProtobufCMessage *message, const ProtobufCFieldDescriptor *f, json_t *value, struct path *path,
-                     struct error *err)
+/* "loss and metric: give one of the two", with the path of the message in front. */
+static int both_given(const struct path *path, const char *taken, const char *name, struct error *err)
+{
+    const char *dot = strrchr(path->text, '.');
+    int parent = dot ? (int)(dot - path->text) : 0;
+
+    return error_set(err, ST_FIELD_INVALID, "%.*s%s%s and %s: give one of the two", parent, path->text,
+                     parent ? ": " : "", taken, name);
+}
+
+static int set_field(ProtobufCMessage *message, const ProtobufCFieldDescriptor *f, json_t *value,
+                     struct path *path, struct error *err)
 {
     void *at = (char *)message + f->offset, *quantifier = (char *)message + f->quantifier_offset;
     int rc;
@@ -285,8 +241,7 @@ static int set_field(ProtobufCMessage *message, const ProtobufCFieldDescriptor *
     if (f->label == PROTOBUF_C_LABEL_REPEATED) return set_list(message, f, value, path, err);
     if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
         const char *taken = oneof_taken(message, f);
-        if (taken)
-            return error_set(err, ST_FIELD_INVALID, "%s: %s and %s: give one of the two", path->text, taken, f->name);
+        if (taken) return both_given(path, taken, f->name, err);
         memset(at, 0, value_size(f));
         rc = set_value(f, value, at, path, err);
         if (!rc || (f->type == PROTOBUF_C_TYPE_MESSAGE && *(void **)at)) *(uint32_t *)quantifier = f->id;
@@ -324,14 +279,51 @@ const ProtobufCFieldDescriptor *json_field(const ProtobufCMessageDescriptor *des
     return NULL;
 }
 
-static int unknown_field(const ProtobufCMessage *message, const struct path *path, struct error *err)
+#define NAME_MAX_LEN 40
+
+/* Letters to change, add or leave out (Levenshtein); large for long names. */
+static unsigned distance(const char *a, const char *b)
 {
+    unsigned row[NAME_MAX_LEN + 1], la = (unsigned)strnlen(a, NAME_MAX_LEN + 1), lb = (unsigned)strlen(b);
+
+    if (la > NAME_MAX_LEN || lb > NAME_MAX_LEN) return NAME_MAX_LEN;
+    for (unsigned j = 0; j <= lb; j++)
+        row[j] = j;
+    for (unsigned i = 1; i <= la; i++) {
+        unsigned diagonal = row[0];
+        row[0] = i;
+        for (unsigned j = 1; j <= lb; j++) {
+            unsigned best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[lb];
+}
+
+static int unknown_field(const ProtobufCMessageDescriptor *desc, const char *key, const struct path *path,
+                         struct error *err)
+{
+    const char *nearest = NULL;
+    unsigned best = strlen(key) < 5 ? 2 : 3;
     struct buf known = {0};
 
-    for (unsigned i = 0; i < message->descriptor->n_fields; i++)
-        buf_printf(&known, "%s%s", i ? ", " : "", message->descriptor->fields[i].name);
+    for (unsigned i = 0; i < desc->n_fields; i++) {
+        const char *name = desc->fields[i].name;
+        unsigned d = distance(key, name);
+        if (d < best) {
+            best = d;
+            nearest = name;
+        }
+        buf_printf(&known, "%s%s", i ? ", " : "", name);
+    }
     char *list = buf_take(&known, NULL);
-    int rc = error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; known here: %s", path->text, list ? list : "");
+    int rc =
+        nearest ? error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; did you mean %s?", path->text, nearest)
+                : error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; known here: %s", path->text,
+                            list && *list ? list : "none");
     free(list);
     return rc;
 }
@@ -347,7 +339,7 @@ static int set_object(ProtobufCMessage *message, json_t *object, struct path *pa
     {
         const ProtobufCFieldDescriptor *f = json_field(message->descriptor, key);
         path_push(path, key, 0);
-        if (!f) return unknown_field(message, path, err);
+        if (!f) return unknown_field(message->descriptor, key, path, err);
         size_t i = (size_t)(f - message->descriptor->fields);
         if (seen[i / 64 & 3] >> (i % 64) & 1)
             return error_set(err, ST_FIELD_INVALID, "%s: given twice, in two spellings", path->text);
@@ -361,18 +353,26 @@ static int set_object(ProtobufCMessage *message, json_t *object, struct path *pa
     return 0;
 }
 
+static bool blank(const char *text, size_t len)
+{
+    while (len && *text && strchr(" \t\r\n", *text))
+        text++, len--;
+    return !len;
+}
+
 static int parse(const char *text, size_t len, json_t **out, struct error *err)
 {
     struct buf prepared = {0};
     json_error_t why;
-    int rc = prepare(text, len, &prepared, err);
+    int rc = json_prepare(text, len, &prepared, err);
 
     *out = NULL;
-    if (!rc && strspn(text, " \t\r\n") < len) {
-        *out = json_loadb(prepared.data, prepared.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
+    if (!rc && !blank(text, len)) {
+        *out =
+            json_loadb(prepared.data, prepared.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
         if (!*out)
-            rc = error_set(err, ST_BODY_INVALID, "body: not valid JSON: %s (line %d, column %d)", why.text, why.line,
-                           why.column);
+            rc = error_set(err, ST_BODY_INVALID, "body: not valid JSON: %s (line %d, column %d)", why.text,
+                           why.line, why.column);
         else if (!json_is_object(*out))
             rc = error_set(err, ST_BODY_INVALID, "body: must be a JSON object");
     }

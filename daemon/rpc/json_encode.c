@@ -1,6 +1,8 @@
 /* Messages to JSON, straight into the buffer: no tree, numbers in their shortest form. */
 #include "core/spec.h"
 #include "rpc/json.h"
+#include "rpc/time_text.h"
+#include "rpc/utf8.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -8,25 +10,53 @@
 
 #define MEMBER(message, offset) ((const void *)((const char *)(message) + (offset)))
 
+static void put_escape(struct buf *out, unsigned char c)
+{
+    const char *letters = "\"\"\\\\\nn\tt\rr", *at = letters;
+
+    while (*at && (unsigned char)*at != c)
+        at += 2;
+    if (*at) {
+        char escape[2] = {'\\', at[1]};
+        buf_append(out, escape, 2);
+    } else {
+        buf_printf(out, "\\u%04x", c);
+    }
+}
+
+/* Bytes that are no UTF-8 (a message cut in the middle of a character) become U+FFFD, so that the JSON stays
+ * JSON. */
 static void put_string(struct buf *out, const char *text)
 {
-    const char *from = text;
+    const char *from = text, *c = text;
 
     buf_append(out, "\"", 1);
-    for (const char *c = text; *c; c++) {
+    while (*c) {
         unsigned char u = (unsigned char)*c;
-        if (u >= 0x20 && u != '"' && u != '\\') continue;
+        size_t n = u < 0x80 ? 1 : utf8_char(c, strnlen(c, 4));
+        if (n && u >= 0x20 && u != '"' && u != '\\') {
+            c += n;
+            continue;
+        }
         buf_append(out, from, (size_t)(c - from));
-        from = c + 1;
-        if (u == '"' || u == '\\')
-            buf_printf(out, "\\%c", u);
-        else if (u == '\n')
-            buf_puts(out, "\\n");
+        if (n)
+            put_escape(out, u);
         else
-            buf_printf(out, "\\u%04x", u);
+            buf_puts(out, "\xef\xbf\xbd");
+        from = ++c;
     }
-    buf_puts(out, from);
+    buf_append(out, from, (size_t)(c - from));
     buf_append(out, "\"", 1);
+}
+
+static void put_uint(struct buf *out, uint32_t value)
+{
+    char digits[10], *at = digits + sizeof(digits);
+
+    do
+        *--at = (char)('0' + value % 10);
+    while (value /= 10);
+    buf_append(out, at, (size_t)(digits + sizeof(digits) - at));
 }
 
 static void put_double(struct buf *out, double value)
@@ -51,59 +81,14 @@ static bool has_value(const ProtobufCMessage *m, const ProtobufCFieldDescriptor 
     return f->label == PROTOBUF_C_LABEL_NONE || *(const protobuf_c_boolean *)quantifier;
 }
 
-/* Days since 1970 to a civil date (Howard Hinnant, "chrono-compatible low-level date algorithms"). */
-static void civil(int64_t days, int64_t *year, unsigned *month, unsigned *day)
+static void put_time(const ProtobufCMessage *m, struct buf *out)
 {
-    days += 719468;
-    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
-    unsigned doe = (unsigned)(days - era * 146097);
-    unsigned yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    unsigned doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    unsigned mp = (5 * doy + 2) / 153;
-    *day = doy - (153 * mp + 2) / 5 + 1;
-    *month = mp < 10 ? mp + 3 : mp - 9;
-    *year = (int64_t)yoe + era * 400 + (*month <= 2);
-}
+    char text[TIME_TEXT_MAX];
+    size_t n = time_print(m, text);
 
-static void put_fraction(struct buf *out, int32_t nanos)
-{
-    if (nanos < 0) nanos = -nanos;
-    if (!nanos) return;
-    if (nanos % 1000000 == 0)
-        buf_printf(out, ".%03d", (int)(nanos / 1000000));
-    else if (nanos % 1000 == 0)
-        buf_printf(out, ".%06d", (int)(nanos / 1000));
-    else
-        buf_printf(out, ".%09d", (int)nanos);
-}
-
-/* Timestamp and Duration have the same members: int64 seconds, int32 nanos. */
-static bool put_well_known(const ProtobufCMessage *m, struct buf *out)
-{
-    const ProtobufCMessageDescriptor *d = m->descriptor;
-    bool timestamp = !strcmp(d->name, "google.protobuf.Timestamp");
-
-    if (!timestamp && strcmp(d->name, "google.protobuf.Duration") != 0) return false;
-    int64_t seconds = *(const int64_t *)MEMBER(m, d->fields[0].offset);
-    int32_t nanos = *(const int32_t *)MEMBER(m, d->fields[1].offset);
-    if (!timestamp) {
-        buf_printf(out, "\"%s%lld", seconds < 0 || nanos < 0 ? "-" : "", (long long)(seconds < 0 ? -seconds : seconds));
-        put_fraction(out, nanos);
-        buf_puts(out, "s\"");
-        return true;
-    }
-    int64_t days = seconds / 86400, rest = seconds % 86400, year;
-    unsigned month, day;
-    if (rest < 0) {
-        rest += 86400;
-        days--;
-    }
-    civil(days, &year, &month, &day);
-    buf_printf(out, "\"%04lld-%02u-%02uT%02d:%02d:%02d", (long long)year, month, day, (int)(rest / 3600),
-               (int)(rest / 60 % 60), (int)(rest % 60));
-    put_fraction(out, nanos);
-    buf_puts(out, "Z\"");
-    return true;
+    buf_append(out, "\"", 1);
+    buf_append(out, text, n);
+    buf_append(out, "\"", 1);
 }
 
 static void put_message(const ProtobufCMessage *m, struct buf *out);
@@ -112,7 +97,7 @@ static void put_value(const ProtobufCFieldDescriptor *f, const void *at, struct 
 {
     switch (f->type) {
     case PROTOBUF_C_TYPE_DOUBLE: put_double(out, *(const double *)at); break;
-    case PROTOBUF_C_TYPE_UINT32: buf_printf(out, "%u", *(const uint32_t *)at); break;
+    case PROTOBUF_C_TYPE_UINT32: put_uint(out, *(const uint32_t *)at); break;
     case PROTOBUF_C_TYPE_INT32: buf_printf(out, "%d", *(const int32_t *)at); break;
     case PROTOBUF_C_TYPE_BOOL: buf_puts(out, *(const protobuf_c_boolean *)at ? "true" : "false"); break;
     case PROTOBUF_C_TYPE_STRING: put_string(out, *(char *const *)at); break;
@@ -149,7 +134,10 @@ static void put_message(const ProtobufCMessage *m, struct buf *out)
 {
     bool first = true;
 
-    if (put_well_known(m, out)) return;
+    if (time_kind(m->descriptor) != TIME_NONE) {
+        put_time(m, out);
+        return;
+    }
     buf_append(out, "{", 1);
     for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];

@@ -1,0 +1,16 @@
+/* The pass in front of the JSON parser, which knows neither NaN nor numbers beyond a double. */
+#ifndef GREEDYLRD_RPC_JSON_PREPARE_H
+#define GREEDYLRD_RPC_JSON_PREPARE_H
+
+#include "core/status.h"
+#include "rpc/buf.h"
+
+/* In front of what stood bare in the text, and is a string now: NaN, Infinity, -Infinity, or a number too
+ * large. */
+#define JSON_BARE_MARK '\x01'
+
+/* Copies len bytes of JSON to out; bare words and numbers that overflow a double become marked strings;
+ * strings stay untouched.  Errors: ST_BODY_INVALID (nested deeper than JSON_DEPTH_MAX), ST_OUT_OF_MEMORY. */
+int json_prepare(const char *text, size_t len, struct buf *out, struct error *err) WARN_UNUSED;
+
+#endif
