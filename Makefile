@@ -1,10 +1,12 @@
-# greedylrd: `make` builds, `make demo` shows it, `make check` tests it.  No build target uses the network; `make deps` does.
+# greedylrd: `make` builds, `make demo` shows it, `make check` tests it; `make help` lists the rest.
+# Only `make deps`, and demo and check through it, may use the network, and only for what is missing.
 # Parameters: CC, SANITIZE=address,undefined, WERROR=1, BUILD=dir, PREFIX, DESTDIR.
 BUILD   ?= build
 PREFIX  ?= /usr/local
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 PKGS    := libmicrohttpd jansson libuv sqlite3 libprotobuf-c
 VERSION := 0.1.0
+PYTHON  ?= /usr/bin/python3
 
 CFLAGS   ?= -O2 -g
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2 \
@@ -13,13 +15,16 @@ HARDEN   := -fstack-protector-strong -fPIE $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2
 SAN      := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 # Decisions must be the same bits everywhere: no fused multiply-add, no fast-math.
 EXACT    := -ffp-contract=off -fno-fast-math
+# Found when make starts; demo and check build in a make of their own, after deps.
 HAVE_SYSTEMD := $(shell pkg-config --exists libsystemd 2>/dev/null && echo 1)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) $(if $(HAVE_SYSTEMD),libsystemd) 2>/dev/null)
 
 ALL_CPPFLAGS = -D_GNU_SOURCE -DGREEDYLRD_VERSION='"$(VERSION)"' $(if $(HAVE_SYSTEMD),-DHAVE_SYSTEMD=1) \
                -Idaemon -isystem $(BUILD)/gen $(CPPFLAGS)
-ALL_CFLAGS   = -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SAN) $(EXACT) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) -MMD -MP
+ALL_CFLAGS   = -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SAN) $(EXACT) $(PKG_CFLAGS) -MMD -MP
 ALL_LDFLAGS  = -pie -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
-LIBS         = $(shell pkg-config --libs $(PKGS) $(if $(HAVE_SYSTEMD),libsystemd) 2>/dev/null) -lm -lpthread
+LIBS         = $(PKG_LIBS) -lm -lpthread
 
 PROTO    := greedylr/v1/scheduler
 WKT      := google/protobuf/duration google/protobuf/timestamp
@@ -36,8 +41,19 @@ DAEMON_O := $(CORE_O) $(RPC_O) $(STORE_O) $(SERVER_O) $(GEN_O)
 
 # Generated sources are kept: headers are included long after they were made.
 .SECONDARY:
-.PHONY: all clean
+.DELETE_ON_ERROR:
+.PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
+        headers includes format-check format lint integration crash
 all: $(BUILD)/greedylrd
+
+help:
+	@echo 'make             build $(BUILD)/greedylrd'
+	@echo 'make demo        install what is missing, build, train a real model with the daemon (under 3 minutes)'
+	@echo 'make check       install what is missing, build and run every test (about 10 minutes)'
+	@echo 'make check-fast  unit tests and the quick integration tests (under a minute)'
+	@echo 'make deps        install the Debian packages that are missing'
+	@echo 'make install     binary, systemd units and man page; DESTDIR and PREFIX as usual; uninstall undoes it'
+	@echo 'make format      clang-format the sources; compile_commands.json on request'
 
 $(BUILD)/greedylrd: $(DAEMON_O)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
@@ -57,61 +73,100 @@ $(BUILD)/gen/google/%.pb-c.c $(BUILD)/gen/google/%.pb-c.h &: /usr/include/google
 	@mkdir -p $(BUILD)/gen
 	protoc-c -I /usr/include --c_out=$(BUILD)/gen $<
 
+# ---- Installation ----
+
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+MANDIR  ?= $(PREFIX)/share/man
+install: $(BUILD)/greedylrd
+	install -D -m 755 $(BUILD)/greedylrd $(DESTDIR)$(PREFIX)/bin/greedylrd
+	install -D -m 644 systemd/greedylrd.socket $(DESTDIR)$(UNITDIR)/greedylrd.socket
+	sed 's|^ExecStart=/usr/local/bin/|ExecStart=$(PREFIX)/bin/|' systemd/greedylrd.service >$(BUILD)/greedylrd.service
+	install -D -m 644 $(BUILD)/greedylrd.service $(DESTDIR)$(UNITDIR)/greedylrd.service
+	install -D -m 644 systemd/greedylrd.env $(DESTDIR)$(PREFIX)/share/doc/greedylrd/greedylrd.env
+	install -D -m 644 daemon/greedylrd.8 $(DESTDIR)$(MANDIR)/man8/greedylrd.8
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/greedylrd $(DESTDIR)$(UNITDIR)/greedylrd.socket \
+	  $(DESTDIR)$(UNITDIR)/greedylrd.service $(DESTDIR)$(PREFIX)/share/doc/greedylrd/greedylrd.env \
+	  $(DESTDIR)$(MANDIR)/man8/greedylrd.8
+
+# ---- What has to be there ----
+
+# Compilers and the libraries of the README's table.
+DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev libprotobuf-c-dev \
+              protobuf-c-compiler protobuf-compiler libprotobuf-dev uthash-dev libsystemd-dev
+# The demo's training run and its curl lines; the training is a test as well.
+DEPS_DEMO  := python3 python3-torch python3-sklearn curl
+# Unit tests, second compiler and format, fault injection, systemd-analyze, man page, npm for buf (below).
+DEPS_CHECK := libcriterion-dev clang clang-format strace systemd mandoc python3-protobuf
+BUF        := tests/node_modules/.bin/buf
+
+deps:
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_CHECK)
+	@$(MAKE) --no-print-directory $(BUF)
+
+# buf is not in Debian; tests/package.json says which version.
+$(BUF): tests/package.json
+	@tests/deps.sh --command npm
+	@echo 'deps: npm installs buf, the linter of the .proto file, into tests/node_modules'
+	cd tests && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+demo:
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_DEMO)
+	@$(MAKE) --no-print-directory all
+	@client/examples/demo.sh $(BUILD)
+
+# ---- Tests ----
+
 # Unit tests: tests/unit/test_ROOM_*.c, all in one Criterion binary.
 UNIT_O   := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/unit/*.c))
 $(BUILD)/unit: $(UNIT_O) $(filter-out $(MAIN_O),$(DAEMON_O))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcriterion
-
-# Debian packages: to build, to test, and for the demo.
-DEB_BUILD := gcc make pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev libprotobuf-c-dev \
-             protobuf-c-compiler protobuf-compiler libprotobuf-dev uthash-dev libsystemd-dev
-DEB_TEST  := libcriterion-dev clang clang-format libclang-rt-14-dev strace curl mandoc python3
-DEB_DEMO  := python3-torch python3-sklearn python3-numpy
-missing    = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
-
-# Installs what is missing from $(1), after saying so; does nothing, and needs no network, if nothing is.
-define install_missing
-@missing="$(call missing,$(1))"; if [ -n "$$missing" ]; then \
-	echo "installing with apt: $$missing"; \
-	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
-endef
-
-.PHONY: deps deps-demo check check-fast unit integration format-check includes install uninstall demo
-deps:
-	$(call install_missing,$(DEB_BUILD) $(DEB_TEST))
-deps-demo:
-	$(call install_missing,$(DEB_BUILD) $(DEB_DEMO))
-
-# The test command.  Parts run in their own make so that what deps installed is seen.
-check: deps
-	tests/check.sh
-check-fast:
-	tests/check.sh fast
-
-demo: deps-demo
-	$(MAKE) --no-print-directory all
-	client/examples/demo.sh $(BUILD)/greedylrd
-
 unit: $(BUILD)/unit
-	$(BUILD)/unit --timeout 120
+	$(BUILD)/unit
+
+check:
+	@$(MAKE) --no-print-directory deps
+	@tests/check.sh all
+
+# The inner loop: no installation, one compiler, no sanitizers, no kills.
+check-fast:
+	@tests/check.sh fast
+
+integration: all
+	BUILD=$(BUILD) $(PYTHON) -m unittest discover -s tests/integration -t tests/integration
+crash: all
+	BUILD=$(BUILD) $(PYTHON) tests/crash/test_kill9.py
+
+SOURCES := $(wildcard daemon/*/*.[ch] tests/unit/*.[ch])
+format-check:
+	clang-format --dry-run --Werror $(SOURCES)
+format:
+	clang-format -i $(SOURCES)
+
+# Every header compiles on its own.
+HEADERS := $(wildcard daemon/*/*.h)
+headers: $(HEADERS:%=$(BUILD)/headers/%.ok)
+$(BUILD)/headers/%.ok: % | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -MMD -MF $@.d -MT $@ -fsyntax-only -x c -include $< /dev/null
+	@touch $@
 
 includes:
 	tests/check-includes.sh
-format-check:
-	clang-format --dry-run --Werror $(wildcard daemon/*/*.[ch] tests/unit/*.[ch])
+lint: $(BUF)
+	cd proto && ../$(BUF) lint
 
-install: all
-	install -D -m 755 $(BUILD)/greedylrd $(DESTDIR)$(PREFIX)/bin/greedylrd
-	install -D -m 644 daemon/greedylrd.8 $(DESTDIR)$(PREFIX)/share/man/man8/greedylrd.8
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/bin/greedylrd|$(PREFIX)/bin/greedylrd|' systemd/greedylrd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/greedylrd.service
-	install -m 644 systemd/greedylrd.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/greedylrd.socket
-uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/greedylrd $(DESTDIR)$(PREFIX)/share/man/man8/greedylrd.8 \
-	      $(DESTDIR)$(PREFIX)/lib/systemd/system/greedylrd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/greedylrd.socket
+compile_commands: $(GEN_H)
+	@mkdir -p $(BUILD)/commands
+	@for c in $(wildcard daemon/*/*.c tests/unit/*.c); do \
+	    clang $(ALL_CPPFLAGS) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -w -fsyntax-only \
+	        -MJ $(BUILD)/commands/$$(echo $$c | tr / _).json $$c; done
+	@{ echo '['; cat $(BUILD)/commands/*.json | sed -e 's/"output": "[^"]*", //' -e '$$ s/,$$//'; echo ']'; } >compile_commands.json
+	@echo compile_commands.json
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) compile_commands.json
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/gen $(BUILD)/headers -name '*.d' 2>/dev/null)

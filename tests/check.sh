@@ -1,27 +1,82 @@
 #!/usr/bin/env bash
-# Every test: `tests/check.sh`, or the inner loop without sanitizers: `tests/check.sh fast`.
-# Each step prints its output as it runs; the end counts the steps.
+# Runs the checks and counts them; `make check` calls it with "all", `make check-fast` with "fast".
+# Each stage's output goes to build/check/STAGE.log and is shown if the stage fails.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONDONTWRITEBYTECODE=1
-passed=0 failed=0 names=
+mode=${1:-all}
+logs=build/check
+python=${PYTHON:-/usr/bin/python3}
+passed=0 failed=0 skipped=0
+mkdir -p $logs
+export MAKEFLAGS= MFLAGS= PYTHONDONTWRITEBYTECODE=1
 jobs=-j$(nproc)
-step() {
-  local name=$1; shift
-  echo "== $name"
-  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); names="$names $name"; echo "FAILED: $name"; fi
+
+# count LOG: adds what Criterion and unittest say in their summaries; false if there is none.
+count() {
+    local p f s
+    if p=$(sed -n 's/.*Passing: *\([0-9]*\).*/\1/p' "$1" | tail -1) && [ -n "$p" ]; then
+        f=$(sed -n 's/.*Failing: *\([0-9]*\).*Crashing: *\([0-9]*\).*/\1 + \2/p' "$1" | tail -1)
+        f=$((f)) s=0
+    elif p=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$1" | tail -1) && [ -n "$p" ]; then
+        f=$(grep -cE '^(FAIL|ERROR): ' "$1")
+        s=$(sed -n 's/.*skipped=\([0-9]*\).*/\1/p' "$1" | tail -1)
+        s=${s:-0} p=$((p - s > f ? p - s - f : 0))
+    else
+        return 1
+    fi
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    outcome="$p passed, $f failed$([ "$s" = 0 ] || echo ", $s skipped")"
 }
-integration() { BUILD=$1 /usr/bin/python3 -m unittest discover -s tests/integration -t tests/integration; }
-step build make --no-print-directory -s $jobs WERROR=1 all build/unit
-step unit build/unit --timeout 120
-step includes tests/check-includes.sh
-step integration integration build
-if [ "${1:-}" != fast ]; then
-  step clang make --no-print-directory -s $jobs CC=clang WERROR=1 BUILD=build/clang all build/clang/unit
-  step sanitized-build make --no-print-directory -s $jobs SANITIZE=address,undefined CFLAGS='-O1 -g' BUILD=build/asan all build/asan/unit
-  step sanitized-unit build/asan/unit --timeout 300
-  step sanitized-integration integration build/asan
+
+# stage NAME COMMAND...: counts as one check, or as the tests it ran
+stage() {
+    local name=$1 start=$SECONDS rc outcome=''
+    shift
+    printf '%-28s' "$name"
+    "$@" >"$logs/$name.log" 2>&1
+    rc=$?
+    if count "$logs/$name.log"; then
+        if [ $rc != 0 ] && [[ "$outcome" == *" 0 failed"* ]]; then failed=$((failed + 1)); fi
+    elif [ $rc = 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+    fi
+    if [ $rc = 0 ]; then
+        echo "ok      $((SECONDS - start)) s  $outcome"
+        grep -hE 'skipped .|seed' "$logs/$name.log" | grep -oE "(test[A-Za-z0-9_]* .*skipped .*|.*seed.*)" | sed 's/^/    /' | sort -u | head -20
+    else
+        echo "FAILED  $((SECONDS - start)) s  $outcome"
+        tail -n 60 "$logs/$name.log" | sed 's/^/    /'
+    fi
+    return $rc
+}
+
+tests() { # DIRECTORY BUILD [PATTERN]
+    BUILD=$2 "$python" -m unittest discover -v -s "$1" -t "$1" -p "${3:-test_*.py}"
+}
+
+gcc=build/gcc clang=build/clang asan=build/asan
+if [ "$mode" = fast ]; then
+    stage include-directions tests/check-includes.sh
+    stage build make $jobs all build/unit WERROR=1
+    stage unit build/unit --timeout 120
+    stage integration-basic tests tests/integration build 'test_[bo]*.py'
+else
+    stage format make format-check
+    stage include-directions tests/check-includes.sh
+    stage proto-lint make lint
+    stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit headers
+    stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit headers
+    stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit
+    stage unit $gcc/unit --timeout 120
+    stage unit-clang $clang/unit --timeout 120
+    stage unit-asan-ubsan $asan/unit --timeout 300
+    stage integration tests tests/integration $gcc
+    stage crash-kill9 tests tests/crash $gcc
+    stage integration-asan-ubsan tests tests/integration $asan
+    KILLS=${ASAN_KILLS:-20} stage crash-kill9-asan-ubsan tests tests/crash $asan
 fi
-[ $failed = 0 ] || echo "failed:$names"
+[ "$skipped" = 0 ] || echo "$skipped skipped, named above"
 echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+[ "$failed" = 0 ]

@@ -2,11 +2,13 @@
 states equal an uninterrupted run's.  KILLS sets how many; the seed is printed and SEED replays it."""
 import os
 import random
+import sys
 import threading
 import time
 import unittest
 
-from harness import Daemon
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
+from harness import Daemon  # noqa: E402
 
 KILLS = int(os.environ.get("KILLS", "200"))
 THREADS = 6
