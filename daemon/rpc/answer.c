@@ -37,14 +37,16 @@ static void put_cell(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *
         const char *s = *(char *const *)(const void *)at;
         bool quote = s && strpbrk(s, "\",\r\n");
         if (quote) buf_append(out, "\"", 1);
-        for (; s && *s; s++) buf_append(out, *s == '"' ? "\"\"" : s, *s == '"' ? 2 : 1);
+        for (; s && *s; s++)
+            buf_append(out, *s == '"' ? "\"\"" : s, *s == '"' ? 2 : 1);
         if (quote) buf_append(out, "\"", 1);
         return;
     }
     if (f->type == PROTOBUF_C_TYPE_MESSAGE) {
         struct buf json = {0};
         const ProtobufCMessage *inner = *(ProtobufCMessage *const *)(const void *)at;
-        if (inner && !json_encode(inner, &json, NULL) && json.len > 2) buf_append(out, json.data + 1, json.len - 2);
+        if (inner && !json_encode(inner, &json, NULL) && json.len > 2)
+            buf_append(out, json.data + 1, json.len - 2);
         buf_free(&json);
         return;
     }
@@ -61,7 +63,8 @@ static void put_csv(const Greedylr__V1__ListDecisionsResponse *answer, struct bu
 {
     const ProtobufCMessageDescriptor *d = &greedylr__v1__decision__descriptor;
 
-    for (unsigned i = 0; i < d->n_fields; i++) buf_printf(out, "%s%s", i ? "," : "", d->fields[i].name);
+    for (unsigned i = 0; i < d->n_fields; i++)
+        buf_printf(out, "%s%s", i ? "," : "", d->fields[i].name);
     buf_puts(out, "\r\n");
     for (size_t row = 0; row < answer->n_decisions; row++) {
         for (unsigned i = 0; i < d->n_fields; i++) {
@@ -113,6 +116,7 @@ int rpc_encode(const struct rpc_call *call, const ProtobufCMessage *answer, stru
         if (raw_text(call)) {
             const char *text = ((const Greedylr__V1__ExportStateResponse *)(const void *)answer)->state_dict;
             buf_puts(out, text ? text : "");
+            if (!text || !*text || text[strlen(text) - 1] != '\n') buf_append(out, "\n", 1);
             break;
         }
         rc = json_encode(answer, out, err);
@@ -147,9 +151,9 @@ static void put_detail(const struct status_info *info, struct buf *out)
     char text[sizeof(bytes) / 3 * 4 + 5];
 
     outcome.key = (char *)(uintptr_t) "outcome";
-    outcome.value = (char *)(uintptr_t)(info->outcome == OUTCOME_NOTHING
-                                            ? "nothing was changed"
-                                            : "unknown: the same request is safe to repeat");
+    outcome.value =
+        (char *)(uintptr_t)(info->outcome == OUTCOME_NOTHING ? "nothing was changed"
+                                                             : "unknown: the same request is safe to repeat");
     detail.reason = (char *)(uintptr_t)info->reason;
     detail.domain = (char *)(uintptr_t) "greedylrd";
     detail.metadata = metadata;
@@ -158,13 +162,14 @@ static void put_detail(const struct status_info *info, struct buf *out)
     if (len > sizeof(bytes)) abort(); /* a reason far longer than any in the table */
     protobuf_c_message_pack(&detail.base, bytes);
     base64_encode(bytes, len, text);
-    buf_printf(out,
-               "{\"type\":\"google.rpc.ErrorInfo\",\"value\":\"%s\",\"debug\":{\"reason\":\"%s\",\"domain\":\"%s\","
-               "\"metadata\":{\"outcome\":\"%s\"}}}",
-               text, detail.reason, detail.domain, outcome.value);
+    buf_printf(
+        out,
+        "{\"type\":\"google.rpc.ErrorInfo\",\"value\":\"%s\",\"debug\":{\"reason\":\"%s\",\"domain\":\"%s\","
+        "\"metadata\":{\"outcome\":\"%s\"}}}",
+        text, detail.reason, detail.domain, outcome.value);
 }
 
-/* The longest valid UTF-8 beginning: a cut message must stay valid JSON. */
+/* "message":"..." through the codec, which mends what was cut in the middle of a character. */
 static void put_message_text(const char *message, struct buf *out)
 {
     Greedylr__V1__Status status = GREEDYLR__V1__STATUS__INIT;
@@ -180,9 +185,10 @@ void rpc_encode_error(const struct error *error, enum rpc_face face, struct buf 
     const struct status_info *info = status_info(error->status);
     const struct code_info *code = code_info(info->code);
 
-    *http_status = info->http && (face == FACE_REST || info->http == 413 || info->http == 415 || info->http == 405)
-                       ? info->http
-                       : code->http;
+    *http_status =
+        info->http && (face == FACE_REST || info->http == 413 || info->http == 415 || info->http == 405)
+            ? info->http
+            : code->http;
     buf_printf(out, "{\"code\":\"%s\",", code->name);
     put_message_text(error->message, out);
     buf_puts(out, ",\"details\":[");

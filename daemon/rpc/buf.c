@@ -12,7 +12,8 @@ static bool buf_room(struct buf *buf, size_t more)
 
     if (buf->failed) return false;
     if (need <= buf->cap) return true;
-    while (cap < need) cap *= 2;
+    while (cap < need)
+        cap *= 2;
     char *data = realloc(buf->data, cap);
     if (!data) {
         buf->failed = true;

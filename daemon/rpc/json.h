@@ -1,4 +1,5 @@
-/* JSON <-> any message of the contract, driven by the descriptors: ProtoJSON with the choices that PROTOCOL.md names. */
+/* JSON <-> any message of the contract, driven by the descriptors: ProtoJSON with the choices that
+ * PROTOCOL.md names. */
 #ifndef GREEDYLRD_RPC_JSON_H
 #define GREEDYLRD_RPC_JSON_H
 
@@ -13,9 +14,9 @@
 /* Seeds the JSON library's hash tables; once, before threads start. */
 void json_init(void);
 
-/* Reads len bytes of JSON into a new message, freed with protobuf_c_message_free_unpacked(*out, NULL).  Nothing but
- * white space is an empty message.  path goes in front of the fields' paths in errors ("" or "spec").
- * Errors: ST_BODY_INVALID, ST_FIELD_UNKNOWN, ST_FIELD_INVALID, ST_OUT_OF_MEMORY. */
+/* Reads len bytes of JSON into a new message, freed with protobuf_c_message_free_unpacked(*out, NULL).
+ * Nothing but white space is an empty message.  path goes in front of the fields' paths in errors ("" or
+ * "spec"). Errors: ST_BODY_INVALID, ST_FIELD_UNKNOWN, ST_FIELD_INVALID, ST_OUT_OF_MEMORY. */
 int json_decode(const ProtobufCMessageDescriptor *desc, const char *text, size_t len, const char *path,
                 ProtobufCMessage **out, struct error *err) WARN_UNUSED;
 

@@ -1,12 +1,11 @@
-/* The table of routes.  A new RPC needs a row here and a handler in the service; the Connect path follows from the
- * contract's service descriptor. */
+/* The table of routes.  A new RPC needs a row here and a handler in the service; the Connect path follows
+ * from the contract's service descriptor. */
 #include "rpc/route.h"
 
 #include "greedylr/v1/scheduler.pb-c.h"
 
-#define JOB "/v1/jobs/{job}"
-#define IO(in, out)                                                                                          \
-    .input = &greedylr__v1__##in##__descriptor, .output = &greedylr__v1__##out##__descriptor
+#define JOB         "/v1/jobs/{job}"
+#define IO(in, out) .input = &greedylr__v1__##in##__descriptor, .output = &greedylr__v1__##out##__descriptor
 
 static const struct rpc_method methods[] = {
     {"CreateJob", "POST", "/v1/jobs", "spec", IO(create_job_request, job)},

@@ -48,7 +48,9 @@ long base64_decode(char *text)
     long n = 0;
     size_t len = strlen(text);
 
-    while (len && text[len - 1] == '=') len--;
+    while (len && text[len - 1] == '=')
+        len--;
+    if (len % 4 == 1) return -1;
     for (size_t i = 0; i < len; i++) {
         int d = digit(text[i]);
         if (d < 0) return -1;

@@ -1,12 +1,16 @@
 /* Routing and decoding.
  *
- * A target is split into path and query; the path is matched against the table's templates (REST) or the service's
- * methods (Connect); then path, query and body become the request message.  Whatever does not fit is refused by name. */
+ * A target is split into path and query; the path is matched against the table's templates (REST) or the
+ * service's methods (Connect); then path, query and body become the request message.  Whatever does not fit
+ * is refused by name. */
 #include "rpc/route.h"
 
 #include "core/spec.h"
+#include "rpc/accept.h"
+#include "rpc/check.h"
 #include "rpc/json.h"
 #include "rpc/percent.h"
+#include "rpc/utf8.h"
 
 #include "greedylr/v1/scheduler.pb-c.h"
 
@@ -18,7 +22,8 @@
 #define CONNECT_PREFIX "/greedylr.v1.SchedulerService/"
 
 /* Matches the path against a template; the id is given as a slice of it. */
-static bool template_match(const char *template, const char *path, size_t len, const char **id, size_t *id_len)
+static bool template_match(const char *template, const char *path, size_t len, const char **id,
+                           size_t *id_len)
 {
     const char *brace = strstr(template, "{job}");
 
@@ -35,9 +40,10 @@ static bool template_match(const char *template, const char *path, size_t len, c
 
 static int path_unknown(const char *path, size_t len, struct error *err)
 {
-    return error_set(err, ST_PATH_UNKNOWN,
-                     "path: %.*s is not served; try /v1/jobs, /readyz, /metrics or /version, or see PROTOCOL.md",
-                     (int)(len > 120 ? 120 : len), path);
+    return error_set(
+        err, ST_PATH_UNKNOWN,
+        "path: %.*s is not served; try /v1/jobs, /readyz, /metrics or /version, or see PROTOCOL.md",
+        (int)(len > 120 ? 120 : len), path);
 }
 
 static int match_connect(const char *http_method, const char *path, size_t len, struct rpc_route *out,
@@ -49,14 +55,17 @@ static int match_connect(const char *http_method, const char *path, size_t len, 
     for (size_t i = 0; i < n; i++) {
         const struct rpc_method *m = &methods[i];
         if (strlen(m->name) != len - prefix || memcmp(m->name, path + prefix, len - prefix)) continue;
-        if (!strcmp(http_method, "POST") || (m->no_side_effects && !m->streaming && !strcmp(http_method, "GET"))) {
+        if (!strcmp(http_method, "POST") ||
+            (m->no_side_effects && !m->streaming && !strcmp(http_method, "GET"))) {
             *out = (struct rpc_route){.method = m, .face = FACE_CONNECT};
             return 0;
         }
-        *allow = m->no_side_effects && !m->streaming ? "GET, POST" : "POST";
-        return error_set(err, ST_METHOD_NOT_ALLOWED, "method: %.16s is not served here; use %s", http_method, *allow);
+        *allow = m->no_side_effects && !m->streaming ? "GET, HEAD, POST" : "POST";
+        return error_set(err, ST_METHOD_NOT_ALLOWED, "method: %.16s is not served here; use %s", http_method,
+                         *allow);
     }
-    return path_unknown(path, len, err);
+    return error_set(err, ST_PATH_UNKNOWN, "path: %.*s is not a method of greedylr.v1.SchedulerService",
+                     (int)(len - prefix > 60 ? 60 : len - prefix), path + prefix);
 }
 
 /* Every set of methods that a path of the table has; the first that holds all of them. */
@@ -97,15 +106,17 @@ static int match_rest(const char *http_method, const char *path, size_t len, str
         *out = (struct rpc_route){.method = &methods[i], .face = FACE_REST};
         if (!id) return 0;
         if (!percent_decode(id, id_len, false, out->job, sizeof(out->job)) || !job_id_valid(out->job))
-            return error_set(err, ST_FIELD_INVALID,
-                             "job: must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot or a dash, got "
-                             "\"%.*s\"",
-                             (int)(id_len > 60 ? 60 : id_len), id);
+            return error_set(
+                err, ST_FIELD_INVALID,
+                "job: must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot or a dash, got "
+                "\"%.*s\"",
+                (int)(id_len > 60 ? 60 : id_len), id);
         return 0;
     }
     if (!mask) return path_unknown(path, len, err);
     *allow = allow_list(mask);
-    return error_set(err, ST_METHOD_NOT_ALLOWED, "method: %.16s is not served here; use %s", http_method, *allow);
+    return error_set(err, ST_METHOD_NOT_ALLOWED, "method: %.16s is not served here; use %s", http_method,
+                     *allow);
 }
 
 int route_match(const char *http_method, const char *target, struct rpc_route *out, const char **allow,
@@ -113,6 +124,7 @@ int route_match(const char *http_method, const char *target, struct rpc_route *o
 {
     size_t len = strcspn(target, "?");
 
+    if (!strcmp(http_method, "HEAD")) http_method = "GET";
     if (!strncmp(target, CONNECT_PREFIX, strlen(CONNECT_PREFIX)))
         return match_connect(http_method, target, len, out, allow, err);
     return match_rest(http_method, target, len, out, allow, err);
@@ -134,7 +146,8 @@ struct params {
 
 static void params_free(struct params *params)
 {
-    for (size_t i = 0; i < params->n; i++) free(params->at[i].value);
+    for (size_t i = 0; i < params->n; i++)
+        free(params->at[i].value);
     params->n = 0;
 }
 
@@ -155,8 +168,8 @@ static int param_add(struct params *params, const char *text, size_t len, struct
     if (params->n == PARAMS_MAX)
         return error_set(err, ST_QUERY_INVALID, "query: more than %d parameters", PARAMS_MAX);
     if (!percent_decode(text, name_len, true, p->name, sizeof(p->name)))
-        return error_set(err, ST_QUERY_INVALID, "query: parameter %zu has a name that is malformed or too long",
-                         params->n + 1);
+        return error_set(err, ST_QUERY_INVALID,
+                         "query: parameter %zu has a name that is malformed or too long", params->n + 1);
     if (params_get(params, p->name))
         return error_set(err, ST_QUERY_INVALID, "query: %s is given twice", p->name);
     p->value = malloc(value_len + 1);
@@ -187,41 +200,69 @@ static int params_parse(const char *target, struct params *params, struct error 
 
 static int query_unknown(const struct rpc_method *m, const char *name, struct error *err)
 {
-    char known[256] = "";
+    struct buf known = {0};
 
-    for (unsigned i = 0; i < m->input->n_fields && !strcmp(m->rest_method, "GET"); i++) {
-        const char *field = m->input->fields[i].name;
-        if (!strcmp(field, "job") || strlen(known) + strlen(field) + 10 > sizeof(known)) continue;
-        strcat(strcat(known, field), ", ");
+    if (strcmp(m->rest_method, "GET") != 0)
+        return error_set(err, ST_QUERY_INVALID, "query: %s is not a parameter of this path; %s", name,
+                         *(m->body_field ? m->body_field : "?") ? "fields go into the body" : "it has none");
+    for (unsigned i = 0; i < m->input->n_fields; i++) {
+        if (strcmp(m->input->fields[i].name, "job")) buf_printf(&known, "%s, ", m->input->fields[i].name);
     }
-    return error_set(err, ST_QUERY_INVALID, "query: %s is not a parameter of this path; known: %sformat", name, known);
+    char *list = buf_take(&known, NULL);
+    int rc = error_set(err, ST_QUERY_INVALID, "query: %s is not a parameter of this path; known: %sformat",
+                       name, list ? list : "");
+    free(list);
+    return rc;
 }
 
-/* What the answer is written in; -1: `format` names nothing this method has. */
-static int choose_codec(const struct rpc_method *m, const char *format, const char *accept)
-{
-    static const struct {
-        const char *name, *type;
-        enum rpc_codec codec;
-    } codecs[] = {{"json", "application/json", CODEC_JSON},
-                  {"text", "text/plain", CODEC_TEXT},
-                  {"csv", "text/csv", CODEC_CSV},
-                  {"ndjson", "application/x-ndjson", CODEC_NDJSON}};
-    bool lr = !strcmp(m->name, "GetLr"), list = !strcmp(m->name, "ListDecisions");
+/* What the answers of a method can be written in, the default first. */
+struct format {
+    const char *name, *type;
+    enum rpc_codec codec;
+};
 
-    for (size_t i = 0; i < 4; i++) {
-        enum rpc_codec c = codecs[i].codec;
-        bool has = c == CODEC_JSON || (c == CODEC_TEXT ? lr : list);
-        if (has && (format ? !strcmp(format, codecs[i].name) : accept && strstr(accept, codecs[i].type) != NULL))
-            return (int)c;
+static size_t formats_of(const struct rpc_method *m, const struct format **out)
+{
+    static const struct format json[] = {{"json", "application/json", CODEC_JSON}};
+    static const struct format rates[] = {{"text", "text/plain", CODEC_TEXT},
+                                          {"json", "application/json", CODEC_JSON}};
+    static const struct format history[] = {{"json", "application/json", CODEC_JSON},
+                                            {"csv", "text/csv", CODEC_CSV},
+                                            {"ndjson", "application/x-ndjson", CODEC_NDJSON},
+                                            {"ndjson", "application/ndjson", CODEC_NDJSON}};
+
+    if (m->output == &greedylr__v1__get_lr_response__descriptor) return *out = rates, 2;
+    if (m->output == &greedylr__v1__list_decisions_response__descriptor) return *out = history, 4;
+    return *out = json, 1;
+}
+
+static int choose_codec(const struct rpc_method *m, const char *format, const char *accept,
+                        enum rpc_codec *out, struct error *err)
+{
+    const struct format *formats;
+    size_t n = formats_of(m, &formats);
+    const char *types[4];
+
+    for (size_t i = 0; i < n; i++) {
+        types[i] = formats[i].type;
+        if (!format || strcmp(format, formats[i].name) != 0) continue;
+        *out = formats[i].codec;
+        return 0;
     }
-    if (format) return -1;
-    return lr ? CODEC_TEXT : CODEC_JSON;
+    if (format)
+        return error_set(err, ST_QUERY_INVALID, "format: must be %s, got \"%.20s\"",
+                         n == 1   ? "json"
+                         : n == 2 ? "text or json"
+                                  : "json, csv or ndjson",
+                         format);
+    *out = formats[accept_choose(accept, types, n)].codec;
+    return 0;
 }
 
 static char **job_slot(ProtobufCMessage *message)
 {
-    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "job");
+    const ProtobufCFieldDescriptor *f =
+        protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "job");
 
     return f && f->type == PROTOBUF_C_TYPE_STRING ? (char **)(void *)((char *)message + f->offset) : NULL;
 }
@@ -232,8 +273,9 @@ static int set_path_job(ProtobufCMessage *message, const char *job, struct error
 
     if (!*job || !slot) return 0;
     if (*slot && strcmp(*slot, job) != 0)
-        return error_set(err, ST_FIELD_INVALID, "job: the path says \"%s\", the body says \"%.60s\"; leave it out of the body",
-                         job, *slot);
+        return error_set(err, ST_FIELD_INVALID,
+                         "job: the path says \"%s\", the body says \"%.60s\"; leave it out of the body", job,
+                         *slot);
     if (!*slot) *slot = strdup(job);
     return *slot ? 0 : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
 }
@@ -244,6 +286,20 @@ static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *desc)
 
     if (message) protobuf_c_message_init(desc, message);
     return message;
+}
+
+/* A body that is the field's text as it came; nothing at all leaves the field absent. */
+static int raw_body(const struct rpc_request *request, char **out, struct error *err)
+{
+    const char *text = (const char *)request->body;
+    size_t good = utf8_prefix(text, request->len);
+
+    if (!request->len) return 0;
+    if (good != request->len) return error_set(err, ST_BODY_INVALID, "body: not UTF-8 at byte %zu", good + 1);
+    if (memchr(text, 0, request->len))
+        return error_set(err, ST_BODY_INVALID, "body: a NUL byte at byte %zu", strlen(text) + 1);
+    *out = strndup(text, request->len);
+    return *out ? 0 : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
 }
 
 static int rest_body(const struct rpc_request *request, const struct rpc_method *m, ProtobufCMessage **out,
@@ -258,23 +314,34 @@ static int rest_body(const struct rpc_request *request, const struct rpc_method 
         if (!request->len) return 0;
         return error_set(err, ST_BODY_INVALID, "body: %s %s takes no body", m->rest_method, m->rest_path);
     }
-    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(m->input, m->body_field);
-    void **slot = (void **)(void *)((char *)*out + f->offset);
-    if (f->type == PROTOBUF_C_TYPE_MESSAGE)
-        return json_decode(f->descriptor, text, request->len, m->body_field, (ProtobufCMessage **)slot, err);
-    *slot = strndup(text ? text : "", request->len);
-    return *slot ? 0 : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    const ProtobufCFieldDescriptor *f =
+        protobuf_c_message_descriptor_get_field_by_name(m->input, m->body_field);
+    void *slot = (char *)*out + f->offset;
+    if (f->type != PROTOBUF_C_TYPE_MESSAGE) return raw_body(request, (char **)slot, err);
+    ProtobufCMessage *inner;
+    if (json_decode(f->descriptor, text, request->len, m->body_field, &inner, err)) return (int)err->status;
+    *(ProtobufCMessage **)slot = inner;
+    return 0;
 }
 
 static int rest_query(const struct params *params, const struct rpc_call *call, struct error *err)
 {
     const struct rpc_method *m = call->route.method;
+    const ProtobufCFieldDescriptor *seen[PARAMS_MAX];
 
     for (size_t i = 0; i < params->n; i++) {
         const struct param *p = &params->at[i];
-        const ProtobufCFieldDescriptor *f = !strcmp(m->rest_method, "GET") ? json_field(m->input, p->name) : NULL;
+        const ProtobufCFieldDescriptor *f =
+            !strcmp(m->rest_method, "GET") ? json_field(m->input, p->name) : NULL;
+        seen[i] = f;
         if (!strcmp(p->name, "format")) continue;
         if (!f || !strcmp(f->name, "job")) return query_unknown(m, p->name, err);
+        for (size_t k = 0; k < i; k++) {
+            if (seen[k] == f)
+                return error_set(err, ST_QUERY_INVALID,
+                                 "query: %s and %s are the same parameter, given twice", params->at[k].name,
+                                 p->name);
+        }
         if (json_set_text(call->message, f, p->value, err)) return (int)err->status;
     }
     return 0;
@@ -287,14 +354,7 @@ static int decode_rest(const struct rpc_request *request, struct rpc_call *out, 
     int rc = params_parse(request->target, &params, err);
 
     if (rc) return rc;
-    int codec = choose_codec(m, params_get(&params, "format"), request->accept);
-    if (codec < 0)
-        rc = error_set(err, ST_QUERY_INVALID, "format: \"%.20s\" is not one this path has; use %s",
-                       params_get(&params, "format"),
-                       !strcmp(m->name, "GetLr")           ? "json or text"
-                       : !strcmp(m->name, "ListDecisions") ? "json, csv or ndjson"
-                                                           : "json");
-    out->codec = (enum rpc_codec)codec;
+    rc = choose_codec(m, params_get(&params, "format"), request->accept, &out->codec, err);
     if (!rc) rc = rest_body(request, m, &out->message, err);
     if (!rc) rc = rest_query(&params, out, err);
     if (!rc) rc = set_path_job(out->message, out->route.job, err);
@@ -322,7 +382,10 @@ static int decode_message(const struct rpc_method *m, enum rpc_codec codec, cons
 {
     if (codec == CODEC_JSON) return json_decode(m->input, (const char *)bytes, len, "", out, err);
     *out = protobuf_c_message_unpack(m->input, NULL, len, bytes);
-    return *out ? 0 : error_set(err, ST_BODY_INVALID, "body: not a valid %s in protobuf's binary format", m->input->name);
+    if (!*out)
+        return error_set(err, ST_BODY_INVALID, "body: not a valid %s in protobuf's binary format",
+                         m->input->name);
+    return message_check(*out, err);
 }
 
 static int decode_connect_get(const struct rpc_request *request, struct rpc_call *out, struct error *err)
@@ -332,7 +395,7 @@ static int decode_connect_get(const struct rpc_request *request, struct rpc_call
 
     if (rc) return rc;
     const char *encoding = params_get(&params, "encoding"), *base64 = params_get(&params, "base64");
-    const char *compression = params_get(&params, "compression");
+    const char *compression = params_get(&params, "compression"), *version = params_get(&params, "connect");
     char *message = (char *)(uintptr_t)params_get(&params, "message");
     long len = message ? (long)strlen(message) : 0;
     if (base64 && !strcmp(base64, "1") && message) len = base64_decode(message);
@@ -340,12 +403,19 @@ static int decode_connect_get(const struct rpc_request *request, struct rpc_call
         rc = error_set(err, ST_MEDIA_TYPE_UNSUPPORTED, "encoding: must be json or proto, got \"%.40s\"",
                        encoding ? encoding : "");
     else if (compression && *compression && strcmp(compression, "identity"))
-        rc = error_set(err, ST_ENCODING_UNSUPPORTED, "compression: \"%.40s\" is not served; use identity", compression);
+        rc = error_set(err, ST_ENCODING_UNSUPPORTED, "compression: \"%.40s\" is not served; use identity",
+                       compression);
+    else if (version && strcmp(version, "v1") != 0)
+        rc = error_set(err, ST_QUERY_INVALID, "connect: must be v1, got \"%.20s\"", version);
+    else if (base64 && strcmp(base64, "0") != 0 && strcmp(base64, "1") != 0)
+        rc = error_set(err, ST_QUERY_INVALID, "base64: must be 0 or 1, got \"%.20s\"", base64);
     else if (!message || len < 0)
-        rc = error_set(err, ST_QUERY_INVALID, "message: is required, percent-encoded, or base64url with base64=1");
+        rc = error_set(err, ST_QUERY_INVALID,
+                       "message: is required, percent-encoded, or base64url with base64=1");
     if (!rc) {
         out->codec = !strcmp(encoding, "json") ? CODEC_JSON : CODEC_PROTO;
-        rc = decode_message(out->route.method, out->codec, (const uint8_t *)message, (size_t)len, &out->message, err);
+        rc = decode_message(out->route.method, out->codec, (const uint8_t *)message, (size_t)len,
+                            &out->message, err);
     }
     params_free(&params);
     return rc;
@@ -353,21 +423,20 @@ static int decode_connect_get(const struct rpc_request *request, struct rpc_call
 
 static int decode_connect(const struct rpc_request *request, struct rpc_call *out, struct error *err)
 {
-    const char *timeout = request->connect_timeout, *encoding = request->content_encoding;
+    const char *timeout = request->connect_timeout;
 
     if (timeout) {
         size_t digits = strspn(timeout, "0123456789");
         if (!digits || digits > 10 || timeout[digits])
-            return error_set(err, ST_FIELD_INVALID, "Connect-Timeout-Ms: must be 1 to 10 digits, got \"%.20s\"", timeout);
+            return error_set(err, ST_FIELD_INVALID,
+                             "Connect-Timeout-Ms: must be 1 to 10 digits, got \"%.20s\"", timeout);
         out->timeout_ms = strtoll(timeout, NULL, 10);
     }
     if (request->connect_version && strcmp(request->connect_version, "1") != 0)
         return error_set(err, ST_FIELD_INVALID, "Connect-Protocol-Version: must be 1, got \"%.20s\"",
                          request->connect_version);
-    if (!strcmp(request->method, "GET")) return decode_connect_get(request, out, err);
-    if (encoding && *encoding && strcasecmp(encoding, "identity") != 0)
-        return error_set(err, ST_ENCODING_UNSUPPORTED, "Content-Encoding: \"%.40s\" is not served; use identity",
-                         encoding);
+    if (!strcmp(request->method, "GET") || !strcmp(request->method, "HEAD"))
+        return decode_connect_get(request, out, err);
     if (out->route.method->streaming)
         return error_set(err, ST_NOT_SERVED, "%s is in the contract but not served by this version",
                          out->route.method->name);
@@ -384,6 +453,10 @@ int route_decode(const struct rpc_request *request, const struct rpc_route *rout
     int rc;
 
     *out = (struct rpc_call){.route = *route, .timeout_ms = -1};
+    const char *encoding = request->content_encoding;
+    if (encoding && *encoding && strcasecmp(encoding, "identity") != 0)
+        return error_set(err, ST_ENCODING_UNSUPPORTED,
+                         "Content-Encoding: \"%.40s\" is not served; use identity", encoding);
     rc = route->face == FACE_REST ? decode_rest(request, out, err) : decode_connect(request, out, err);
     if (rc) rpc_call_clear(out);
     return rc;
