@@ -62,7 +62,7 @@ static int convert_params(const ProtobufCMessage *message, struct job_spec *spec
         if (!field)
             return error_set(err, ST_INTERNAL, "the contract lacks %s.%s", spec->policy->name, def->name);
         if (!read_param(message, field, def->kind, &value)) continue;
-        if (spec_set_param(spec, row, &value, err)) return (int)err->status;
+        if (spec_set_param(spec, row, &value, err)) return error_wrap(err, "%s.%s", spec->policy->name, def->name);
     }
     return 0;
 }
@@ -298,8 +298,9 @@ void convert_decision(const struct job_decision *d, const char *job, decision_me
     out->at_min = d->at_min;
     out->at_max = d->at_max;
     out->plateaued = d->plateaued;
-    out->has_applied_mismatch = out->applied_mismatch = d->applied_mismatch;
-    out->has_superseded = out->superseded = d->superseded;
+    out->has_applied_mismatch = d->has_value;
+    out->applied_mismatch = d->applied_mismatch;
+    out->has_superseded = out->superseded = d->superseded; /* only where it is true */
     if (d->time_us) {
         convert_time(d->time_us, time);
         out->time = time;

@@ -8,6 +8,7 @@
 #include "rpc/json.h"
 #include "server/convert.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,7 +76,7 @@ struct job *jobs_add(struct jobs *jobs, const char *name, uint64_t uid, struct j
     }
     job->uid = uid;
     job->spec = spec;
-    strncpy(job->name, name, JOB_ID_MAX);
+    snprintf(job->name, sizeof(job->name), "%s", name);
     job_init(spec, job->newest);
     job_insert(jobs, job);
     return job;
@@ -118,7 +119,7 @@ static int job_read(const struct store_job *row, struct job **out, struct error 
     job->uid = row->uid;
     job->create_us = row->create_us;
     job->update_us = row->update_us;
-    strncpy(job->name, row->name, JOB_ID_MAX);
+    memcpy(job->name, row->name, sizeof(job->name));
     *out = job;
     return 0;
 

@@ -19,6 +19,17 @@
 
 enum { EXIT_CLEAN = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_DATA = 3, EXIT_NEWER = 4 };
 
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 #define DRAIN_TICK_MS 10
 #define DRAIN_MAX_MS  20000
 #define FATAL_MS      100 /* for the answers that say the outcome is unknown */
@@ -220,7 +231,7 @@ static int run(struct daemon *d)
     if (check_exposure(&d->options, &err)) return refuse(&err);
     if (uv_loop_init(&d->loop)) return EXIT_RUNTIME;
     start_signals(d);
-    if (start_parts(d, &err)) return refuse(&err); /* the process ends: nothing was promised yet */
+    if (start_parts(d, &err)) _exit(refuse(&err)); /* threads may run; nothing was promised yet */
     announce(d);
     uv_run(&d->loop, UV_RUN_DEFAULT);
 
@@ -255,7 +266,9 @@ int main(int argc, char **argv)
             if (!code) options_print(&d.options, stdout);
         } else {
             signal(SIGPIPE, SIG_IGN);
+#if !SANITIZED /* the leak checker needs to look */
             prctl(PR_SET_DUMPABLE, 0);
+#endif
             json_init();
             code = run(&d);
         }

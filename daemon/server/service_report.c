@@ -313,8 +313,9 @@ static void report_message_of(const struct report *r, decision_message *out, Goo
     const struct job_decision *d = r->change ? &r->change->decision : &r->entry->decision;
 
     convert_decision(d, r->job, out, time);
-    out->has_duplicate = out->duplicate = r->duplicate;
-    out->has_conflict = out->conflict = r->conflict;
+    out->has_duplicate = out->has_conflict = 1;
+    out->duplicate = r->duplicate;
+    out->conflict = r->conflict;
 }
 
 /* ---- Report ---- */

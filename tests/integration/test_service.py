@@ -200,7 +200,7 @@ BAD = [  # method, path, body, status, reason, in the message
     ("POST", "/v1/jobs/live:report", '{"step":-2,"loss":1}', 400, "FIELD_INVALID", "step"),
     ("POST", "/v1/jobs/live:report", '{"step":2.5,"loss":1}', 400, "FIELD_INVALID", "step"),
     ("POST", "/v1/jobs/live:report", '{"step":123456789012345678901,"loss":1}', 400, "FIELD_INVALID", "step"),
-    ("POST", "/v1/jobs/live:report", '{"step":2,"loss":1e400}', 400, "BODY_INVALID", ""),
+    ("POST", "/v1/jobs/live:report", '{"step":2,"loss":1e400}', 400, "FIELD_INVALID", "loss"),
     ("POST", "/v1/jobs/live:report", '{"step":2,"loss":1,"rank":1}', 400, "FIELD_INVALID", "rank"),
     ("POST", "/v1/jobs/live:report", '{"step":2,"loss":1,"weight":0}', 400, "FIELD_INVALID", "weight"),
     ("POST", "/v1/jobs/live:report", '{"step":2,"loss":1,"lr_cap":-1}', 400, "FIELD_INVALID", "lr_cap"),
