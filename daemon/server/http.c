@@ -85,7 +85,7 @@ struct http_server {
     uv_prepare_t prepare;
     uv_timer_t again, sweep;
     int listen_fd, handles;
-    bool run_needed, paused, quiescing, closing;
+    bool inherited, run_needed, paused, quiescing, closing;
     char address[LISTEN_ADDRESS_MAX];
     void (*done)(void *arg);
     void *done_arg;
@@ -626,6 +626,7 @@ static void start_handles(struct http_server *server)
     (void)uv_prepare_init(server->loop, &server->prepare);
     (void)uv_timer_init(server->loop, &server->again);
     (void)uv_timer_init(server->loop, &server->sweep);
+    server->handles = 5;
     server->listener.data = server->epoll.data = server->prepare.data = server;
     server->again.data = server->sweep.data = server;
     (void)uv_poll_start(&server->listener, UV_READABLE, on_listener);
@@ -645,6 +646,7 @@ int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const st
     server->limits = *limits;
     server->handlers = *handlers;
     server->listen_fd = inherited_fd;
+    server->inherited = inherited_fd >= 0;
     (void)signal(SIGPIPE, SIG_IGN);
     raise_descriptors(limits->connections);
     if (inherited_fd < 0 && (rc = listen_open(address, &server->listen_fd, err))) goto err_open;
@@ -689,10 +691,10 @@ void http_server_quiesce(struct http_server *server)
 {
     if (server->quiescing) return;
     server->quiescing = true;
-    (void)uv_poll_stop(&server->listener);
+    uv_close((uv_handle_t *)&server->listener, on_handle_closed);
     close(server->listen_fd);
     server->listen_fd = -1;
-    if (!strncmp(server->address, "unix:", 5)) (void)unlink(server->address + 5);
+    if (!server->inherited && !strncmp(server->address, "unix:", 5)) (void)unlink(server->address + 5);
     for (struct conn *conn = server->conns; conn; conn = conn->next) {
         if (conn->phase == PHASE_IDLE && !has_events(conn->fd, POLLIN)) conn_shut(conn);
     }
@@ -702,9 +704,8 @@ void http_server_quiesce(struct http_server *server)
 static void on_close(uv_timer_t *timer)
 {
     struct http_server *server = timer->data;
-    uv_handle_t *handles[] = {(uv_handle_t *)&server->listener, (uv_handle_t *)&server->epoll,
-                              (uv_handle_t *)&server->prepare, (uv_handle_t *)&server->again,
-                              (uv_handle_t *)&server->sweep};
+    uv_handle_t *handles[] = {(uv_handle_t *)&server->epoll, (uv_handle_t *)&server->prepare,
+                              (uv_handle_t *)&server->again, (uv_handle_t *)&server->sweep};
 
     for (struct conn *conn = server->conns; conn; conn = conn->next) {
         if (conn->req && conn->req->suspended) abandon(conn->req);
@@ -713,7 +714,6 @@ static void on_close(uv_timer_t *timer)
     (void)uv_poll_stop(&server->epoll);
     MHD_stop_daemon(server->mhd);
     assert(!server->conns);
-    server->handles = (int)(sizeof(handles) / sizeof(handles[0]));
     for (int i = 0; i < (int)(sizeof(handles) / sizeof(handles[0])); i++)
         uv_close(handles[i], on_handle_closed);
 }

@@ -1,0 +1,444 @@
+/* The table, and what walks it. */
+#include "server/options.h"
+
+#include "server/listen.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define ENV_PREFIX "GREEDYLRD_"
+#define STATE_DIR  "/var/lib/greedylrd"
+
+enum kind { KIND_TEXT, KIND_LIST, KIND_SET, KIND_FLAG, KIND_SIZE, KIND_COUNT, KIND_DURATION, KIND_CHOICE };
+
+/* min and max are bytes, a number or milliseconds; words are those of a choice or a set, by value or by bit.
+ */
+static const struct row {
+    const char *flag, *argument, *preset;
+    enum kind kind;
+    size_t offset;
+    uint64_t min, max;
+    const char *const *words;
+    const char *help;
+} rows[] = {
+#define AT(field)  offsetof(struct options, field)
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+    {"listen", "ADDR", "127.0.0.1:8571", KIND_TEXT, AT(listen), 0, 0, NULL,
+     "ADDRESS:PORT, [IPV6]:PORT (port 0 picks one and prints it) or unix:/PATH"},
+    {"data-dir", "DIR", NULL, KIND_TEXT, AT(data_dir), 0, 0, NULL,
+     "where jobs and decisions are kept; $STATE_DIRECTORY if that is set, else " STATE_DIR
+     " if it exists, else required"},
+    {"allow-host", "NAME", NULL, KIND_LIST, AT(allow_hosts), 0, 0, NULL,
+     "a further name under which this daemon may be reached (Host header); repeatable, or separated by "
+     "commas"},
+    {"insecure", "WHAT", NULL, KIND_SET, AT(insecure), 0, 0, WORDS("no-tokens", "no-tls"),
+     "no-tokens,no-tls: accept that other machines reach this daemon without these"},
+    {"no-auto-create", NULL, NULL, KIND_FLAG, AT(no_auto_create), 0, 0, NULL,
+     "a report with lr does not create its job"},
+    {"log-level", "LEVEL", "info", KIND_CHOICE, AT(log_level), 0, 0,
+     WORDS("debug", "info", "warning", "error"),
+     "the least level that is printed: debug, info, warning or error"},
+    {"log-format", "FORMAT", "logfmt", KIND_CHOICE, AT(log_format), 0, 0, WORDS("logfmt", "json"),
+     "logfmt or json"},
+    {"max-body", "SIZE", "64K", KIND_SIZE, AT(max_body), 1024, 1u << 30, NULL, "largest body of a request"},
+    {"max-batch-body", "SIZE", "1M", KIND_SIZE, AT(max_batch_body), 1024, 1u << 30, NULL,
+     "largest body of BatchReport and Simulate"},
+    {"max-batch-entries", "N", "10000", KIND_COUNT, AT(max_batch_entries), 1, 10000000, NULL,
+     "most entries of BatchReport and Simulate"},
+    {"connection-memory", "SIZE", "8K", KIND_SIZE, AT(connection_memory), 4096, 1u << 20, NULL,
+     "memory of a connection; request line and headers have to fit"},
+    {"max-connections", "N", "4096", KIND_COUNT, AT(max_connections), 1, 1000000, NULL,
+     "most connections at a time"},
+    {"max-connections-per-address", "N", "256", KIND_COUNT, AT(max_connections_per_address), 0, 1000000, NULL,
+     "most connections of one address (IPv6: /64); loopback and Unix sockets are exempt; 0: any number"},
+    {"header-timeout", "TIME", "5s", KIND_DURATION, AT(header_timeout_ms), 100, 3600000, NULL,
+     "for the headers of a request to arrive"},
+    {"request-timeout", "TIME", "10s", KIND_DURATION, AT(request_timeout_ms), 100, 3600000, NULL,
+     "for the rest of a request to arrive"},
+    {"keepalive-timeout", "TIME", "10m", KIND_DURATION, AT(keepalive_timeout_ms), 100, 86400000, NULL,
+     "how long a connection may be idle"},
+    {"max-jobs", "N", "0", KIND_COUNT, AT(max_jobs), 0, UINT32_MAX, NULL,
+     "most jobs in the store; 0: any number"},
+    {"resident-jobs", "N", "100000", KIND_COUNT, AT(resident_jobs), 1, UINT32_MAX, NULL,
+     "jobs kept in memory; others are read from the store when needed"},
+    {"history-limit", "N", "0", KIND_COUNT, AT(history_limit), 0, UINT32_MAX, NULL,
+     "decisions kept for each job; 0: all"},
+    {"check-config", NULL, NULL, KIND_FLAG, AT(check_config), 0, 0, NULL,
+     "check and print the options, then end"},
+    {"version", NULL, NULL, KIND_FLAG, AT(version), 0, 0, NULL, "print the version, then end"},
+    {"help", NULL, NULL, KIND_FLAG, AT(help), 0, 0, NULL, "print this, then end"},
+#undef AT
+#undef WORDS
+};
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+static const struct unit {
+    const char *text;
+    uint64_t factor;
+} sizes[] = {{"", 1},          {"K", 1024},    {"KiB", 1024}, {"M", 1 << 20},
+             {"MiB", 1 << 20}, {"G", 1 << 30}, {NULL, 0}},
+  durations[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"min", 60000}, {"h", 3600000}, {NULL, 0}},
+  counts[] = {{"", 1}, {NULL, 0}};
+
+static const struct unit *units_of(enum kind kind)
+{
+    return kind == KIND_SIZE ? sizes : kind == KIND_DURATION ? durations : counts;
+}
+
+/* n with the largest unit that divides it. */
+static void print_number(char *out, size_t cap, enum kind kind, uint64_t n)
+{
+    const struct unit *best = units_of(kind);
+
+    for (const struct unit *unit = best; unit->text; unit++) {
+        if (n && n % unit->factor == 0 && unit->factor > best->factor) best = unit;
+    }
+    snprintf(out, cap, "%llu%s", (unsigned long long)(n / best->factor), best->text);
+}
+
+static int refuse_number(const struct row *row, const char *source, const char *value, struct error *err)
+{
+    char min[32], max[32];
+
+    print_number(min, sizeof(min), row->kind, row->min);
+    print_number(max, sizeof(max), row->kind, row->max);
+    return error_set(err, ST_CONFIG_INVALID, "%s %s: has to be a %s from %s to %s", source, value,
+                     row->kind == KIND_DURATION ? "time (500ms, 5s, 10m, 1h)"
+                     : row->kind == KIND_SIZE   ? "size (65536, 64K, 1M)"
+                                                : "whole number",
+                     min, max);
+}
+
+static int set_number(struct options *o, const struct row *row, const char *source, const char *value,
+                      struct error *err)
+{
+    const struct unit *unit = units_of(row->kind);
+    unsigned long long n;
+    char *rest;
+
+    errno = 0;
+    n = strtoull(value, &rest, 10);
+    while (unit->text && strcmp(unit->text, rest))
+        unit++;
+    if (!isdigit((unsigned char)*value) || errno || !unit->text || n > row->max / unit->factor ||
+        n * unit->factor < row->min)
+        return refuse_number(row, source, value, err);
+    if (row->kind == KIND_COUNT)
+        *(uint32_t *)(void *)((char *)o + row->offset) = (uint32_t)n;
+    else
+        *(uint64_t *)(void *)((char *)o + row->offset) = n * unit->factor; /* int64_t where it is a time */
+    return 0;
+}
+
+static int add_host(struct options *o, const char *source, const char *name, size_t len, struct error *err)
+{
+    char **grown;
+
+    if (len == 0 || memchr(name, '/', len) || memchr(name, ' ', len))
+        return error_set(err, ST_CONFIG_INVALID,
+                         "%s %.*s: has to be host names, without scheme, port or spaces", source, (int)len,
+                         name);
+    grown = realloc(o->allow_hosts, (o->n_allow_hosts + 1) * sizeof(*grown));
+    if (!grown) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    o->allow_hosts = grown;
+    grown[o->n_allow_hosts] = strndup(name, len);
+    if (!grown[o->n_allow_hosts]) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    o->n_allow_hosts++;
+    return 0;
+}
+
+static int word_index(const struct row *row, const char *word, size_t len)
+{
+    for (int i = 0; row->words[i]; i++) {
+        if (strlen(row->words[i]) == len && !memcmp(row->words[i], word, len)) return i;
+    }
+    return -1;
+}
+
+static int refuse_word(const struct row *row, const char *source, const char *value, struct error *err)
+{
+    char list[128] = "";
+
+    for (int i = 0; row->words[i]; i++) {
+        size_t n = strlen(list);
+        snprintf(list + n, sizeof(list) - n, "%s%s", i ? ", " : "", row->words[i]);
+    }
+    return error_set(err, ST_CONFIG_INVALID, "%s %s: has to be %s: %s", source, value,
+                     row->kind == KIND_SET ? "some of these, separated by commas" : "one of", list);
+}
+
+/* Lists and sets: the words between commas. */
+static int set_words(struct options *o, const struct row *row, const char *source, const char *value,
+                     struct error *err)
+{
+    for (const char *at = value;; at++) {
+        size_t len = strcspn(at, ",");
+
+        if (row->kind == KIND_LIST) {
+            if (add_host(o, source, at, len, err)) return (int)err->status;
+        } else {
+            int i = word_index(row, at, len);
+            if (i < 0) return refuse_word(row, source, value, err);
+            *(unsigned *)(void *)((char *)o + row->offset) |= 1u << i;
+        }
+        at += len;
+        if (!*at) return 0;
+    }
+}
+
+static int set_text(struct options *o, const struct row *row, const char *source, const char *value,
+                    struct error *err)
+{
+    char **field = (char **)(void *)((char *)o + row->offset);
+    char *copy;
+
+    if (!*value)
+        return error_set(err, ST_CONFIG_INVALID, "%s: is empty; give it a value or leave it out", source);
+    copy = strdup(value);
+    if (!copy) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    free(*field);
+    *field = copy;
+    return 0;
+}
+
+static int set_choice(struct options *o, const struct row *row, const char *source, const char *value,
+                      struct error *err)
+{
+    int i = word_index(row, value, strlen(value));
+
+    if (i < 0) return refuse_word(row, source, value, err);
+    *(unsigned *)(void *)((char *)o + row->offset) = (unsigned)i; /* an enum counted from 0 */
+    return 0;
+}
+
+static int set_flag(struct options *o, const struct row *row, const char *source, const char *value,
+                    struct error *err)
+{
+    bool yes = !strcmp(value, "1") || !strcmp(value, "true") || !strcmp(value, "yes");
+
+    if (!yes && strcmp(value, "0") && strcmp(value, "false") && strcmp(value, "no"))
+        return error_set(err, ST_CONFIG_INVALID, "%s %s: has to be true or false", source, value);
+    *(bool *)((char *)o + row->offset) = yes;
+    return 0;
+}
+
+static int set_row(struct options *o, const struct row *row, const char *source, const char *value,
+                   struct error *err)
+{
+    switch (row->kind) {
+    case KIND_TEXT: return set_text(o, row, source, value, err);
+    case KIND_LIST:
+    case KIND_SET: return set_words(o, row, source, value, err);
+    case KIND_FLAG: return set_flag(o, row, source, value, err);
+    case KIND_CHOICE: return set_choice(o, row, source, value, err);
+    case KIND_SIZE:
+    case KIND_COUNT:
+    case KIND_DURATION: return set_number(o, row, source, value, err);
+    }
+    return 0;
+}
+
+static void env_name(const struct row *row, char *out, size_t cap)
+{
+    size_t n = (size_t)snprintf(out, cap, ENV_PREFIX "%s", row->flag);
+
+    for (size_t i = 0; i < n && i < cap; i++)
+        out[i] = (char)(out[i] == '-' ? '_' : toupper((unsigned char)out[i]));
+}
+
+static const struct row *find_row(const char *flag, size_t len)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        if (strlen(rows[i].flag) == len && !memcmp(rows[i].flag, flag, len)) return &rows[i];
+    }
+    return NULL;
+}
+
+/* A list given by a flag replaces the environment's. */
+static void forget_list(struct options *o)
+{
+    for (size_t i = 0; i < o->n_allow_hosts; i++)
+        free(o->allow_hosts[i]);
+    free(o->allow_hosts);
+    o->allow_hosts = NULL;
+    o->n_allow_hosts = 0;
+}
+
+static int parse_environment(struct options *o, struct error *err)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        char name[64];
+        const char *value;
+
+        if (rows[i].kind == KIND_FLAG && rows[i].offset != offsetof(struct options, no_auto_create)) continue;
+        env_name(&rows[i], name, sizeof(name));
+        value = getenv(name);
+        if (value && *value && set_row(o, &rows[i], name, value, err)) return (int)err->status;
+    }
+    return 0;
+}
+
+static int parse_flags(struct options *o, int argc, char **argv, struct error *err)
+{
+    bool lists_seen = false, sets_seen = false;
+
+    for (int i = 1; i < argc; i++) {
+        const char *flag = argv[i], *value = NULL;
+        size_t len = strcspn(flag, "=");
+        const struct row *row = !strncmp(flag, "--", 2) && len > 2 ? find_row(flag + 2, len - 2) : NULL;
+        char source[64];
+
+        if (!strcmp(flag, "-h")) row = find_row("help", 4);
+        if (!row)
+            return error_set(err, ST_CONFIG_INVALID, "%s: there is no such %s", flag,
+                             *flag == '-' ? "option" : "argument");
+        snprintf(source, sizeof(source), "--%s", row->flag);
+        if (flag[len] == '=') value = flag + len + 1;
+        if (row->kind == KIND_FLAG && !value) value = "true";
+        if (!value && i + 1 < argc) value = argv[++i];
+        if (!value)
+            return error_set(err, ST_CONFIG_INVALID, "%s: needs a value: --%s %s", source, row->flag,
+                             row->argument);
+        if (row->kind == KIND_LIST && !lists_seen) forget_list(o);
+        if (row->kind == KIND_SET && !sets_seen) o->insecure = 0;
+        lists_seen = lists_seen || row->kind == KIND_LIST;
+        sets_seen = sets_seen || row->kind == KIND_SET;
+        if (set_row(o, row, source, value, err)) return (int)err->status;
+    }
+    return 0;
+}
+
+static int check_together(struct options *o, struct error *err)
+{
+    struct stat info;
+    char host[LISTEN_ADDRESS_MAX];
+    uint16_t port;
+    const char *state = getenv("STATE_DIRECTORY");
+
+    if (strncmp(o->listen, "unix:", 5) && listen_split(o->listen, host, sizeof(host), &port, err))
+        return error_wrap(err, "--listen");
+    if (!o->data_dir && state && *state) o->data_dir = strndup(state, strcspn(state, ":"));
+    if (!o->data_dir && !stat(STATE_DIR, &info) && S_ISDIR(info.st_mode)) o->data_dir = strdup(STATE_DIR);
+    if (!o->data_dir)
+        return error_set(
+            err, ST_CONFIG_INVALID,
+            "--data-dir: say where jobs are kept, for example --data-dir ./greedylrd-data (" STATE_DIR
+            " does not exist and STATE_DIRECTORY is not set)");
+    if (o->max_batch_body < o->max_body)
+        return error_set(err, ST_CONFIG_INVALID,
+                         "--max-batch-body %llu: has to be at least --max-body, which is %llu",
+                         (unsigned long long)o->max_batch_body, (unsigned long long)o->max_body);
+    return 0;
+}
+
+int options_parse(struct options *o, int argc, char **argv, struct error *err)
+{
+    memset(o, 0, sizeof(*o));
+    for (int i = 1; i < argc; i++) { /* help always helps */
+        o->help = o->help || !strcmp(argv[i], "--help") || !strcmp(argv[i], "-h");
+        o->version = o->version || !strcmp(argv[i], "--version");
+    }
+    if (o->help || o->version) return 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        if (rows[i].preset && set_row(o, &rows[i], rows[i].flag, rows[i].preset, err))
+            return (int)err->status;
+    }
+    if (parse_environment(o, err) || parse_flags(o, argc, argv, err)) return (int)err->status;
+    return check_together(o, err);
+}
+
+void options_free(struct options *o)
+{
+    forget_list(o);
+    free(o->listen);
+    free(o->data_dir);
+    memset(o, 0, sizeof(*o));
+}
+
+void options_help(FILE *out)
+{
+    fputs("Usage: greedylrd [--FLAG VALUE]...\n"
+          "Decides learning rates for training jobs that report losses over HTTP.\n\n"
+          "Every flag that takes a value has an environment variable: --max-body is " ENV_PREFIX "MAX_BODY.\n"
+          "Flags win over the environment.\n\n",
+          out);
+    for (size_t i = 0; i < ROWS; i++) {
+        fprintf(out, "  --%s%s%s\n      %s", rows[i].flag, rows[i].argument ? " " : "",
+                rows[i].argument ? rows[i].argument : "", rows[i].help);
+        if (rows[i].preset) fprintf(out, " (default %s)", rows[i].preset);
+        fputc('\n', out);
+    }
+    fputs("\nExit status: 0 clean, 1 runtime failure, 2 usage or a refused configuration, 3 data directory "
+          "in use or\n"
+          "unreadable, 4 data newer than this program.\n",
+          out);
+}
+
+static void print_row(const struct options *o, const struct row *row, FILE *out)
+{
+    const char *at = (const char *)o + row->offset;
+    char text[32];
+
+    fprintf(out, "%s =", row->flag);
+    switch (row->kind) {
+    case KIND_TEXT: fprintf(out, " %s", *(char *const *)(const void *)at); break;
+    case KIND_LIST:
+        for (size_t i = 0; i < o->n_allow_hosts; i++)
+            fprintf(out, "%s%s", i ? "," : " ", o->allow_hosts[i]);
+        break;
+    case KIND_SET:
+        for (int i = 0, n = 0; row->words[i]; i++) {
+            if (*(const unsigned *)(const void *)at & (1u << i))
+                fprintf(out, "%s%s", n++ ? "," : " ", row->words[i]);
+        }
+        break;
+    case KIND_CHOICE: fprintf(out, " %s", row->words[*(const unsigned *)(const void *)at]); break;
+    case KIND_FLAG: fprintf(out, " %s", *(const bool *)at ? "true" : "false"); break;
+    case KIND_SIZE:
+    case KIND_COUNT:
+    case KIND_DURATION:
+        print_number(text, sizeof(text), row->kind,
+                     row->kind == KIND_COUNT ? *(const uint32_t *)(const void *)at
+                                             : *(const uint64_t *)(const void *)at);
+        fprintf(out, " %s", text);
+        break;
+    }
+    fputc('\n', out);
+}
+
+void options_print(const struct options *o, FILE *out)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        if (rows[i].kind != KIND_FLAG || rows[i].offset == offsetof(struct options, no_auto_create))
+            print_row(o, &rows[i], out);
+    }
+}
+
+bool options_listen_is_public(const char *listen)
+{
+    char host[LISTEN_ADDRESS_MAX];
+    struct in6_addr six;
+    struct in_addr four;
+    struct error ignored;
+    uint16_t port;
+
+    if (!strncmp(listen, "unix:", 5)) return false;
+    if (listen_split(listen, host, sizeof(host), &port, &ignored)) return true;
+    if (!strcmp(host, "localhost")) return false;
+    if (inet_pton(AF_INET, host, &four) == 1) return (ntohl(four.s_addr) >> 24) != 127;
+    if (inet_pton(AF_INET6, host, &six) == 1) {
+        if (IN6_IS_ADDR_V4MAPPED(&six)) return six.s6_addr[12] != 127;
+        return !IN6_IS_ADDR_LOOPBACK(&six);
+    }
+    return true; /* a name may be anything */
+}
+
+struct option_doc options_doc(size_t i)
+{
+    if (i >= ROWS) return (struct option_doc){0};
+    return (struct option_doc){rows[i].flag, rows[i].argument, rows[i].preset, rows[i].help};
+}
