@@ -1,8 +1,8 @@
 /* Jobs: the one function that decides.
  *
- * job_step(spec, state, event) is the only place where a job changes.  It is pure: time arrives inside the event, the
- * next state goes into the caller's memory, and applying an update never computes.  The daemon, the simulator, the
- * tests and replays all call it, so they cannot disagree. */
+ * job_step(spec, state, event) is the only place where a job changes.  It is pure: time arrives inside the
+ * event, the next state goes into the caller's memory, and applying an update never computes.  The daemon,
+ * the simulator, the tests and replays all call it, so they cannot disagree. */
 #ifndef GREEDYLRD_CORE_JOB_H
 #define GREEDYLRD_CORE_JOB_H
 
@@ -66,7 +66,8 @@ struct job_event {
     } update;
 };
 
-/* One entry of the history.  lrs is borrowed: from the next state in an update, from the row when read back. */
+/* One entry of the history.  lrs is borrowed: from the next state in an update, from the row when read back.
+ */
 struct job_decision {
     uint32_t revision, attempt, step;
     bool has_step; /* false only for events before the first report */
@@ -87,9 +88,9 @@ struct job_decision {
 
 /* How a report relates to what the job has decided. */
 enum report_relation {
-    REPORT_NEW,          /* to be decided */
-    REPORT_RECORDED,     /* at or below the last step: look it up, answer what is recorded or ST_STEP_IN_PAST */
-    REPORT_STALE,        /* from an older attempt: ST_STALE_ATTEMPT */
+    REPORT_NEW,      /* to be decided */
+    REPORT_RECORDED, /* at or below the last step: look it up, answer what is recorded or ST_STEP_IN_PAST */
+    REPORT_STALE,    /* from an older attempt: ST_STALE_ATTEMPT */
     REPORT_NEEDS_REWIND, /* from a newer attempt and not beyond the last step */
 };
 enum report_relation job_relation(const struct job_state *state, const struct job_event *event);
@@ -103,8 +104,8 @@ enum report_relation job_relation(const struct job_state *state, const struct jo
 int job_step(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
              struct job_state *next, struct job_decision *decision, struct error *err) WARN_UNUSED;
 
-/* States as bytes (version 1: see job.c).  Encoding writes job_state_encoded_size() bytes.  Decoding fails with
- * ST_DATA_DAMAGED on anything this spec cannot have. */
+/* States as bytes (version 1: see job.c).  Encoding writes job_state_encoded_size() bytes.  Decoding fails
+ * with ST_DATA_DAMAGED on anything this spec cannot have. */
 size_t job_state_encoded_size(const struct job_spec *spec, const struct job_state *state);
 void job_state_encode(const struct job_spec *spec, const struct job_state *state, uint8_t *out);
 int job_state_decode(const struct job_spec *spec, const uint8_t *in, size_t len, struct job_state *state,

@@ -1,6 +1,6 @@
-/* A policy's parameters as a table: one row per field gives its name (the same as in the contract), kind, place in
- * the policy's struct and range.  The shell fills and prints parameters through the table, so that a new policy needs
- * no code outside its own file. */
+/* A policy's parameters as a table: one row per field gives its name (the same as in the contract), kind,
+ * place in the policy's struct and range.  The shell fills and prints parameters through the table, so that a
+ * new policy needs no code outside its own file. */
 #ifndef GREEDYLRD_CORE_PARAMS_H
 #define GREEDYLRD_CORE_PARAMS_H
 
@@ -34,8 +34,8 @@ struct param_def {
     const char *name;
     enum param_kind kind;
     uint32_t flags;
-    size_t offset;            /* into the policy's params struct */
-    double lo, hi;            /* range of F64, U32 and the elements of F64_LIST; hi = INFINITY: any finite value */
+    size_t offset; /* into the policy's params struct */
+    double lo, hi; /* range of F64, U32 and the elements of F64_LIST; hi = INFINITY: any finite value */
     const char *const *words; /* PARAM_WORD: the allowed words, NULL at the end */
 };
 
@@ -45,8 +45,8 @@ struct param_value {
     double f64;
     uint32_t u32;
     bool boolean;
-    const char *word;       /* borrowed */
-    const double *list;     /* borrowed */
+    const char *word;   /* borrowed */
+    const double *list; /* borrowed */
     uint32_t n;
 };
 
@@ -54,10 +54,10 @@ struct param_value {
 int param_find(const struct param_def *defs, size_t n, const char *name);
 
 /* Checks value against def and stores it in params (lists are copied).
- * Errors: ST_FIELD_INVALID, "must be in (0, 1), got 1.5" without the field's path, which the caller wraps around it;
- * ST_OUT_OF_MEMORY. */
-int param_set(void *params, const struct param_def *def, const struct param_value *value, struct error *err)
-    WARN_UNUSED;
+ * Errors: ST_FIELD_INVALID, "must be in (0, 1), got 1.5" without the field's path, which the caller wraps
+ * around it; ST_OUT_OF_MEMORY. */
+int param_set(void *params, const struct param_def *def, const struct param_value *value,
+              struct error *err) WARN_UNUSED;
 
 /* Reads a parameter; word and list are borrowed from params. */
 struct param_value param_get(const void *params, const struct param_def *def);

@@ -1,4 +1,5 @@
-/* What a job is, as the core sees it: initial rates, a policy with its parameters, and the rules around them. */
+/* What a job is, as the core sees it: initial rates, a policy with its parameters, and the rules around them.
+ */
 #ifndef GREEDYLRD_CORE_SPEC_H
 #define GREEDYLRD_CORE_SPEC_H
 
@@ -8,10 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GROUPS_MAX 256      /* parameter groups of a job */
-#define JOB_ID_MAX 128      /* bytes of a job id */
+#define GROUPS_MAX     256  /* parameter groups of a job */
+#define JOB_ID_MAX     128  /* bytes of a job id */
 #define REQUEST_ID_MAX 128  /* bytes of a request id */
-#define WINDOW_MAX 1000     /* values a smoothing window holds */
+#define WINDOW_MAX     1000 /* values a smoothing window holds */
 
 struct policy; /* core/policy.h */
 
@@ -53,18 +54,19 @@ struct job_spec *spec_copy(const struct job_spec *spec);
 void spec_free(struct job_spec *spec);
 
 /* Sets a policy parameter by its row and marks it as given.  Errors as param_set. */
-int spec_set_param(struct job_spec *spec, size_t row, const struct param_value *value, struct error *err) WARN_UNUSED;
+int spec_set_param(struct job_spec *spec, size_t row, const struct param_value *value,
+                   struct error *err) WARN_UNUSED;
 
-/* Fills every default and checks the whole spec.  Messages begin with the path of the field from the spec's root:
- * "greedy.factor: must be in (0, 1), got 1.5".  Errors: ST_FIELD_INVALID, ST_FIELD_REQUIRED, ST_NOT_SERVED,
- * ST_OUT_OF_MEMORY. */
+/* Fills every default and checks the whole spec.  Messages begin with the path of the field from the spec's
+ * root: "greedy.factor: must be in (0, 1), got 1.5".  Errors: ST_FIELD_INVALID, ST_FIELD_REQUIRED,
+ * ST_NOT_SERVED, ST_OUT_OF_MEMORY. */
 int spec_resolve(struct job_spec *spec, struct error *err) WARN_UNUSED;
 
 /* Whether id is 1..128 of A-Z a-z 0-9 . _ - and does not start with a dot or a dash. */
 bool job_id_valid(const char *id);
 
-/* Shortest decimal text that reads back to the same bits, "NaN", "Infinity" or "-Infinity"; returns its length.
- * For messages and reasons as well as for the wire. */
+/* Shortest decimal text that reads back to the same bits, "NaN", "Infinity" or "-Infinity"; returns its
+ * length. For messages and reasons as well as for the wire. */
 #define DOUBLE_TEXT_MAX 32
 size_t double_text(char out[DOUBLE_TEXT_MAX], double value);
 

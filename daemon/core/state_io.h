@@ -1,5 +1,5 @@
-/* Writing and reading states as facts: little-endian integers and the bits of doubles.  The same calls serve both
- * directions, so that a state cannot be written one way and read another. */
+/* Writing and reading states as facts: little-endian integers and the bits of doubles.  The same calls serve
+ * both directions, so that a state cannot be written one way and read another. */
 #ifndef GREEDYLRD_CORE_STATE_IO_H
 #define GREEDYLRD_CORE_STATE_IO_H
 

@@ -1,7 +1,8 @@
 /* Status codes and error objects: the one table of everything that can go wrong.
  *
- * A function that can fail returns 0 (ST_OK) or a status, and tells the details in an error object.  The table below
- * is the single source for the wire (code, HTTP status, reason), for the logs and for the documentation of errors. */
+ * A function that can fail returns 0 (ST_OK) or a status, and tells the details in an error object.  The
+ * table below is the single source for the wire (code, HTTP status, reason), for the logs and for the
+ * documentation of errors. */
 #ifndef GREEDYLRD_CORE_STATUS_H
 #define GREEDYLRD_CORE_STATUS_H
 
@@ -44,44 +45,72 @@ enum error_outcome {
 /* Everything that can go wrong: reason on the wire, code, HTTP status on the REST face (0: the code's own),
  * outcome, and what it means with the remedy, for the documentation. */
 #define STATUSES(X)                                                                                          \
-    X(FIELD_UNKNOWN, INVALID_ARGUMENT, 0, NOTHING, "The request has a field that does not exist; check its spelling.")   \
-    X(FIELD_INVALID, INVALID_ARGUMENT, 0, NOTHING, "A field has a wrong type or a value out of range; the message names it and what is allowed.") \
-    X(FIELD_REQUIRED, INVALID_ARGUMENT, 0, NOTHING, "A required field is missing; the message names it.")     \
-    X(BODY_INVALID, INVALID_ARGUMENT, 0, NOTHING, "The body is not what its type says: malformed JSON or protobuf, a duplicate key, trailing bytes, nesting too deep.") \
-    X(QUERY_INVALID, INVALID_ARGUMENT, 0, NOTHING, "A query parameter is unknown, repeated or malformed.")    \
-    X(REQUEST_MALFORMED, INVALID_ARGUMENT, 0, NOTHING, "The HTTP request itself is malformed or ambiguous; the connection is closed.") \
-    X(PAGE_TOKEN_INVALID, INVALID_ARGUMENT, 0, NOTHING, "The page_token is not one this method returned; start again without it.") \
-    X(NONFINITE_REJECTED, INVALID_ARGUMENT, 0, NOTHING, "The value is not finite and the job's on_nonfinite is reject; report a finite value or change the policy.") \
-    X(PATH_UNKNOWN, NOT_FOUND, 0, NOTHING, "No such path; the routes are in the documentation of the protocol.") \
-    X(METHOD_NOT_ALLOWED, UNIMPLEMENTED, 405, NOTHING, "The path exists, the HTTP method does not; the Allow header lists those that do.") \
-    X(MEDIA_TYPE_UNSUPPORTED, INVALID_ARGUMENT, 415, NOTHING, "The Connect face takes application/json and application/proto; Accept-Post lists them.") \
-    X(ENCODING_UNSUPPORTED, UNIMPLEMENTED, 0, NOTHING, "Content-Encoding is not served; send the body as it is (identity).") \
-    X(BODY_TOO_LARGE, RESOURCE_EXHAUSTED, 413, NOTHING, "The body is larger than the limit; split it, or raise --max-body or --max-batch-body.") \
-    X(HEADERS_TOO_LARGE, RESOURCE_EXHAUSTED, 431, NOTHING, "The headers do not fit the connection's memory; send fewer, or raise --connection-memory.") \
-    X(TOO_MANY_JOBS, RESOURCE_EXHAUSTED, 0, NOTHING, "The daemon holds as many jobs as --max-jobs allows; delete some or raise it.") \
-    X(HOST_NOT_ALLOWED, PERMISSION_DENIED, 0, NOTHING, "The Host header is not one of this daemon's names; use its address, or start it with --allow-host NAME.") \
-    X(ORIGIN_NOT_ALLOWED, PERMISSION_DENIED, 0, NOTHING, "A web page of another origin sent this; only this daemon's own pages may.") \
-    X(JOB_NOT_FOUND, NOT_FOUND, 0, NOTHING, "No job has this id; create it, or report with lr to create it on the fly.") \
-    X(JOB_EXISTS, ALREADY_EXISTS, 0, NOTHING, "A job with this id was created with another spec; the message names the first difference.") \
-    X(JOB_BEING_DELETED, ABORTED, 0, NOTHING, "The job is being deleted at this moment; repeat the request.") \
+    X(FIELD_UNKNOWN, INVALID_ARGUMENT, 0, NOTHING,                                                           \
+      "The request has a field that does not exist; check its spelling.")                                    \
+    X(FIELD_INVALID, INVALID_ARGUMENT, 0, NOTHING,                                                           \
+      "A field has a wrong type or a value out of range; the message names it and what is allowed.")         \
+    X(FIELD_REQUIRED, INVALID_ARGUMENT, 0, NOTHING, "A required field is missing; the message names it.")    \
+    X(BODY_INVALID, INVALID_ARGUMENT, 0, NOTHING,                                                            \
+      "The body is not what its type says: malformed JSON or protobuf, a duplicate key, trailing bytes, "    \
+      "nesting too deep.")                                                                                   \
+    X(QUERY_INVALID, INVALID_ARGUMENT, 0, NOTHING, "A query parameter is unknown, repeated or malformed.")   \
+    X(REQUEST_MALFORMED, INVALID_ARGUMENT, 0, NOTHING,                                                       \
+      "The HTTP request itself is malformed or ambiguous; the connection is closed.")                        \
+    X(PAGE_TOKEN_INVALID, INVALID_ARGUMENT, 0, NOTHING,                                                      \
+      "The page_token is not one this method returned; start again without it.")                             \
+    X(NONFINITE_REJECTED, INVALID_ARGUMENT, 0, NOTHING,                                                      \
+      "The value is not finite and the job's on_nonfinite is reject; report a finite value or change the "   \
+      "policy.")                                                                                             \
+    X(PATH_UNKNOWN, NOT_FOUND, 0, NOTHING,                                                                   \
+      "No such path; the routes are in the documentation of the protocol.")                                  \
+    X(METHOD_NOT_ALLOWED, UNIMPLEMENTED, 405, NOTHING,                                                       \
+      "The path exists, the HTTP method does not; the Allow header lists those that do.")                    \
+    X(MEDIA_TYPE_UNSUPPORTED, INVALID_ARGUMENT, 415, NOTHING,                                                \
+      "The Connect face takes application/json and application/proto; Accept-Post lists them.")              \
+    X(ENCODING_UNSUPPORTED, UNIMPLEMENTED, 0, NOTHING,                                                       \
+      "Content-Encoding is not served; send the body as it is (identity).")                                  \
+    X(BODY_TOO_LARGE, RESOURCE_EXHAUSTED, 413, NOTHING,                                                      \
+      "The body is larger than the limit; split it, or raise --max-body or --max-batch-body.")               \
+    X(HEADERS_TOO_LARGE, RESOURCE_EXHAUSTED, 431, NOTHING,                                                   \
+      "The headers do not fit the connection's memory; send fewer, or raise --connection-memory.")           \
+    X(TOO_MANY_JOBS, RESOURCE_EXHAUSTED, 0, NOTHING,                                                         \
+      "The daemon holds as many jobs as --max-jobs allows; delete some or raise it.")                        \
+    X(HOST_NOT_ALLOWED, PERMISSION_DENIED, 0, NOTHING,                                                       \
+      "The Host header is not one of this daemon's names; use its address, or start it with --allow-host "   \
+      "NAME.")                                                                                               \
+    X(ORIGIN_NOT_ALLOWED, PERMISSION_DENIED, 0, NOTHING,                                                     \
+      "A web page of another origin sent this; only this daemon's own pages may.")                           \
+    X(JOB_NOT_FOUND, NOT_FOUND, 0, NOTHING,                                                                  \
+      "No job has this id; create it, or report with lr to create it on the fly.")                           \
+    X(JOB_EXISTS, ALREADY_EXISTS, 0, NOTHING,                                                                \
+      "A job with this id was created with another spec; the message names the first difference.")           \
+    X(JOB_BEING_DELETED, ABORTED, 0, NOTHING,                                                                \
+      "The job is being deleted at this moment; repeat the request.")                                        \
     X(JOB_PAUSED, FAILED_PRECONDITION, 0, NOTHING, "The job is paused; resume it first.")                    \
     X(JOB_FINISHED, FAILED_PRECONDITION, 0, NOTHING, "The job is finished; resume it first.")                \
-    X(STEP_IN_PAST, FAILED_PRECONDITION, 0, NOTHING, "The step is behind the last decided one and was never decided; report a later one, or :rewind the job.") \
-    X(STEP_CONFLICT, ABORTED, 0, NOTHING, "The step was decided on another value and the job is strict.")     \
-    X(STALE_ATTEMPT, FAILED_PRECONDITION, 0, NOTHING, "The report comes from an attempt that a later one replaced; stop this process.") \
-    X(FIELD_FIXED, FAILED_PRECONDITION, 0, NOTHING, "The setting cannot change on a live job; fork it or create another.") \
+    X(STEP_IN_PAST, FAILED_PRECONDITION, 0, NOTHING,                                                         \
+      "The step is behind the last decided one and was never decided; report a later one, or :rewind the "   \
+      "job.")                                                                                                \
+    X(STEP_CONFLICT, ABORTED, 0, NOTHING, "The step was decided on another value and the job is strict.")    \
+    X(STALE_ATTEMPT, FAILED_PRECONDITION, 0, NOTHING,                                                        \
+      "The report comes from an attempt that a later one replaced; stop this process.")                      \
+    X(FIELD_FIXED, FAILED_PRECONDITION, 0, NOTHING,                                                          \
+      "The setting cannot change on a live job; fork it or create another.")                                 \
     X(REPORT_REQUIRES_STEP, INVALID_ARGUMENT, 0, NOTHING, "The job needs the step of each report.")          \
     X(NOT_SERVED, UNIMPLEMENTED, 0, NOTHING, "Declared in the contract, not served by this version.")        \
-    X(STORE_FULL, UNAVAILABLE, 0, NOTHING, "The disk of the data directory is full; the daemon takes writes again by itself once there is room.") \
-    X(STORE_FAILED, UNAVAILABLE, 0, UNKNOWN, "The store failed; the daemon restarts.  Repeat the request.")   \
+    X(STORE_FULL, UNAVAILABLE, 0, NOTHING,                                                                   \
+      "The disk of the data directory is full; the daemon takes writes again by itself once there is room.") \
+    X(STORE_FAILED, UNAVAILABLE, 0, UNKNOWN, "The store failed; the daemon restarts.  Repeat the request.")  \
     X(DRAINING, UNAVAILABLE, 0, NOTHING, "The daemon is stopping; repeat the request once it is back.")      \
     X(OVERLOADED, UNAVAILABLE, 0, NOTHING, "Too much is waiting; repeat the request later.")                 \
-    X(DATA_DAMAGED, DATA_LOSS, 0, NOTHING, "The database does not hold what it should; see greedylrd --check and restore a backup.") \
-    X(OUT_OF_MEMORY, RESOURCE_EXHAUSTED, 503, UNKNOWN, "The daemon ran out of memory; repeat the request later.") \
+    X(DATA_DAMAGED, DATA_LOSS, 0, NOTHING,                                                                   \
+      "The database does not hold what it should; see greedylrd --check and restore a backup.")              \
+    X(OUT_OF_MEMORY, RESOURCE_EXHAUSTED, 503, UNKNOWN,                                                       \
+      "The daemon ran out of memory; repeat the request later.")                                             \
     X(INTERNAL, INTERNAL, 0, UNKNOWN, "A bug; please report it with the daemon's log.")                      \
     X(CONFIG_INVALID, INVALID_ARGUMENT, 0, NOTHING, "An option has a bad value.")                            \
     X(DATA_DIR_IN_USE, FAILED_PRECONDITION, 0, NOTHING, "Another daemon uses the data directory.")           \
-    X(DATA_DIR_UNREADABLE, FAILED_PRECONDITION, 0, NOTHING, "The data directory cannot be read or written.")  \
+    X(DATA_DIR_UNREADABLE, FAILED_PRECONDITION, 0, NOTHING, "The data directory cannot be read or written.") \
     X(DATA_NEWER, FAILED_PRECONDITION, 0, NOTHING, "The database was written by a newer greedylrd.")         \
     X(STORE_STALE, ABORTED, 0, NOTHING, "Another writer changed the job first.")
 
@@ -120,7 +149,8 @@ struct error {
 
 /* Fills *err (which may be NULL) and returns status, so that a function can end with `return error_set(...)`.
  * Text that does not fit is cut. */
-int error_set(struct error *err, enum status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int error_set(struct error *err, enum status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Puts "context: " in front of the message, on the way up; returns the error's status. */
 int error_wrap(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -1,7 +1,8 @@
 /* From a request to an answer.
  *
- * At the headers: guards and routing, so that nonsense is refused before a body is read.  With the body: decode, call
- * the service, answer when it is done, which may be later.  A peer that goes away meanwhile only loses its answer. */
+ * At the headers: guards and routing, so that nonsense is refused before a body is read.  With the body:
+ * decode, call the service, answer when it is done, which may be later.  A peer that goes away meanwhile only
+ * loses its answer. */
 #include "server/api.h"
 
 #include "rpc/buf.h"
@@ -44,7 +45,8 @@ static void send_text(struct http_request *http, int status, const char *type, c
 
 /* ---- errors ---- */
 
-static void send_error(struct http_request *http, const struct error *err, enum rpc_face face, const char *allow)
+static void send_error(struct http_request *http, const struct error *err, enum rpc_face face,
+                       const char *allow)
 {
     const char *headers[2][2];
     size_t n = 0;
@@ -67,12 +69,12 @@ static void send_error(struct http_request *http, const struct error *err, enum 
     }
     metrics_refused(err->status);
     respond(http, &(struct http_response){.status = status,
-                                               .content_type = "application/json",
-                                               .headers = (const char *const(*)[2])headers,
-                                               .n_headers = n,
-                                               .body = body.data,
-                                               .len = body.len,
-                                               .close = err->status == ST_REQUEST_MALFORMED});
+                                          .content_type = "application/json",
+                                          .headers = (const char *const(*)[2])headers,
+                                          .n_headers = n,
+                                          .body = body.data,
+                                          .len = body.len,
+                                          .close = err->status == ST_REQUEST_MALFORMED});
     buf_free(&body);
 }
 
@@ -102,11 +104,11 @@ static void plain_readyz(struct api *api, struct http_request *http)
         n = snprintf(text, sizeof(text), "%s\n", ready ? "ok" : api->draining ? "stopping" : err.message);
     const char *retry[1][2] = {{"Retry-After", "1"}};
     respond(http, &(struct http_response){.status = ready ? 200 : 503,
-                                               .content_type = "text/plain; charset=utf-8",
-                                               .headers = (const char *const(*)[2])retry,
-                                               .n_headers = ready ? 0 : 1,
-                                               .body = text,
-                                               .len = (size_t)n});
+                                          .content_type = "text/plain; charset=utf-8",
+                                          .headers = (const char *const(*)[2])retry,
+                                          .n_headers = ready ? 0 : 1,
+                                          .body = text,
+                                          .len = (size_t)n});
 }
 
 static void plain_metrics(struct api *api, struct http_request *http)
@@ -140,10 +142,11 @@ static void plain_version(struct api *api, struct http_request *http)
 
 static void plain_root(struct api *api, struct http_request *http)
 {
-    static const char text[] = "greedylrd " GREEDYLRD_VERSION ": a learning-rate scheduler for training jobs.\n"
-                               "Try:  curl -s HOST/v1/jobs/demo:report -d '{\"step\":1,\"loss\":2.31,\"lr\":0.1}'\n"
-                               "Also: GET /v1/jobs, /v1/jobs/demo, /v1/jobs/demo/lr, /v1/jobs/demo/decisions,\n"
-                               "      /readyz?verbose, /metrics, /version\n";
+    static const char text[] =
+        "greedylrd " GREEDYLRD_VERSION ": a learning-rate scheduler for training jobs.\n"
+        "Try:  curl -s HOST/v1/jobs/demo:report -d '{\"step\":1,\"loss\":2.31,\"lr\":0.1}'\n"
+        "Also: GET /v1/jobs, /v1/jobs/demo, /v1/jobs/demo/lr, /v1/jobs/demo/decisions,\n"
+        "      /readyz?verbose, /metrics, /version\n";
 
     (void)api;
     send_text(http, 200, "text/plain; charset=utf-8", text, sizeof(text) - 1);
@@ -162,7 +165,8 @@ static const struct plain_row *find_plain(const char *target)
     size_t len = strcspn(target, "?");
 
     for (size_t i = 0; i < sizeof(plain_paths) / sizeof(plain_paths[0]); i++) {
-        if (strlen(plain_paths[i].path) == len && !memcmp(plain_paths[i].path, target, len)) return &plain_paths[i];
+        if (strlen(plain_paths[i].path) == len && !memcmp(plain_paths[i].path, target, len))
+            return &plain_paths[i];
     }
     return NULL;
 }
@@ -200,7 +204,8 @@ static int64_t on_admit(void *arg, struct http_request *http)
         send_error(http, &err, face_of(target), allow);
         return -1;
     }
-    return (int64_t)(route.method->large_body ? api->config.options->max_batch_body : api->config.options->max_body);
+    return (int64_t)(route.method->large_body ? api->config.options->max_batch_body
+                                              : api->config.options->max_body);
 }
 
 static void exchange_free(struct exchange *x)

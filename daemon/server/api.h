@@ -1,5 +1,5 @@
-/* The glue between HTTP and the service: guards, routing, decoding, answering, and the plain paths (health, metrics,
- * version).  Loop thread only. */
+/* The glue between HTTP and the service: guards, routing, decoding, answering, and the plain paths (health,
+ * metrics, version).  Loop thread only. */
 #ifndef GREEDYLRD_SERVER_API_H
 #define GREEDYLRD_SERVER_API_H
 

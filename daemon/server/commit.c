@@ -1,15 +1,16 @@
 /* The writer thread.
  *
- * Happy path: submit appends to the queue; the writer swaps the whole queue out, commits it, and posts the batch to the
- * loop.  When a batch fails the writer halts: changes queued meanwhile build on states that never became durable, so the
- * loop takes them all out as failed before the writer goes on.  Idle, or with a long backlog, the writer folds. */
+ * Happy path: submit appends to the queue; the writer swaps the whole queue out, commits it, and posts the
+ * batch to the loop.  When a batch fails the writer halts: changes queued meanwhile build on states that
+ * never became durable, so the loop takes them all out as failed before the writer goes on.  Idle, or with a
+ * long backlog, the writer folds. */
 #include "server/commit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLD_BACKLOG  4096          /* decisions appended before a fold comes between two commits */
-#define IDLE_NS       500000000ull  /* quiet time before the writer folds the rest */
+#define FOLD_BACKLOG 4096         /* decisions appended before a fold comes between two commits */
+#define IDLE_NS      500000000ull /* quiet time before the writer folds the rest */
 
 struct queue {
     struct change *first, *last;
@@ -58,7 +59,8 @@ void commit_submit(struct commit *commit, struct change *first, struct change *l
 {
     size_t n = 1;
 
-    for (struct change *c = first; c != last; c = c->next) n++;
+    for (struct change *c = first; c != last; c = c->next)
+        n++;
     uv_mutex_lock(&commit->mutex);
     queue_append(&commit->queue, first, last, n);
     uv_cond_signal(&commit->cond);
@@ -206,7 +208,8 @@ static void take_failed(struct commit *commit, struct batch *batch)
 {
     struct change *last = batch->first;
 
-    while (last->next) last = last->next;
+    while (last->next)
+        last = last->next;
     uv_mutex_lock(&commit->mutex);
     last->next = commit->queue.first;
     batch->n += commit->queue.n;
@@ -267,8 +270,8 @@ static void on_async(uv_async_t *async)
     }
 }
 
-int commit_start(uv_loop_t *loop, struct store *store, const struct commit_handlers *handlers, struct commit **out,
-                 struct error *err)
+int commit_start(uv_loop_t *loop, struct store *store, const struct commit_handlers *handlers,
+                 struct commit **out, struct error *err)
 {
     struct commit *commit = calloc(1, sizeof(*commit));
 
@@ -280,7 +283,8 @@ int commit_start(uv_loop_t *loop, struct store *store, const struct commit_handl
     if (uv_cond_init(&commit->cond)) goto err_cond;
     if (uv_async_init(loop, &commit->async, on_async)) goto err_async;
     commit->async.data = commit;
-    if (uv_thread_create(&commit->thread, writer, commit)) abort(); /* before the first request: nothing is lost */
+    if (uv_thread_create(&commit->thread, writer, commit))
+        abort(); /* before the first request: nothing is lost */
     *out = commit;
     return 0;
 

@@ -1,5 +1,6 @@
-/* Group commit: one writer thread takes every queued change, commits them as one synced transaction and signals the
- * loop.  The only thread that writes to the store; everything else here is for the loop thread. */
+/* Group commit: one writer thread takes every queued change, commits them as one synced transaction and
+ * signals the loop.  The only thread that writes to the store; everything else here is for the loop thread.
+ */
 #ifndef GREEDYLRD_SERVER_COMMIT_H
 #define GREEDYLRD_SERVER_COMMIT_H
 

@@ -1,5 +1,6 @@
-/* Messages <-> core.  In: given fields are set through the policy's table, then the core fills and checks the rest;
- * a failure names the field from the root of the request.  Out: messages that borrow from the core's structs. */
+/* Messages <-> core.  In: given fields are set through the policy's table, then the core fills and checks the
+ * rest; a failure names the field from the root of the request.  Out: messages that borrow from the core's
+ * structs. */
 #include "server/convert.h"
 
 #include "core/policy.h"
@@ -25,7 +26,8 @@ static const ProtobufCFieldDescriptor *policy_field(const spec_message *message)
     const ProtobufCMessageDescriptor *desc = message->base.descriptor;
 
     for (unsigned i = 0; i < desc->n_fields; i++) {
-        if ((desc->fields[i].flags & PROTOBUF_C_FIELD_FLAG_ONEOF) && message_has(&message->base, &desc->fields[i]))
+        if ((desc->fields[i].flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
+            message_has(&message->base, &desc->fields[i]))
             return &desc->fields[i];
     }
     return NULL;
@@ -45,7 +47,7 @@ static bool read_param(const ProtobufCMessage *message, const ProtobufCFieldDesc
     case PARAM_WORD: out->word = *(char *const *)at; break;
     case PARAM_F64_LIST:
         out->list = *(double *const *)at;
-        out->n = (uint32_t)*(const size_t *)((const char *)message + field->quantifier_offset);
+        out->n = (uint32_t) * (const size_t *)((const char *)message + field->quantifier_offset);
         break;
     }
     return true;
@@ -62,7 +64,8 @@ static int convert_params(const ProtobufCMessage *message, struct job_spec *spec
         if (!field)
             return error_set(err, ST_INTERNAL, "the contract lacks %s.%s", spec->policy->name, def->name);
         if (!read_param(message, field, def->kind, &value)) continue;
-        if (spec_set_param(spec, row, &value, err)) return error_wrap(err, "%s.%s", spec->policy->name, def->name);
+        if (spec_set_param(spec, row, &value, err))
+            return error_wrap(err, "%s.%s", spec->policy->name, def->name);
     }
     return 0;
 }
@@ -91,7 +94,8 @@ static int convert_ranks(const Greedylr__V1__Ranks *message, struct ranks *ranks
         ranks->reduce = (enum reduce)i;
     }
     if (message->has_quorum) {
-        if (!message->quorum) return error_set(err, ST_FIELD_INVALID, "ranks.quorum: must be at least 1, got 0");
+        if (!message->quorum)
+            return error_set(err, ST_FIELD_INVALID, "ranks.quorum: must be at least 1, got 0");
         ranks->quorum = message->quorum;
     }
     if (message->deadline) {
@@ -116,7 +120,8 @@ static int convert_rules(const spec_message *message, struct job_spec *spec, str
         int i = find_word(on_nonfinite_words, message->on_nonfinite);
         if (i < 0)
             return error_set(err, ST_FIELD_INVALID,
-                             "on_nonfinite: must be bad, skip, cut or reject, got \"%.40s\"", message->on_nonfinite);
+                             "on_nonfinite: must be bad, skip, cut or reject, got \"%.40s\"",
+                             message->on_nonfinite);
         spec->on_nonfinite = (enum on_nonfinite)i;
         spec->on_nonfinite_given = true;
     }
@@ -124,12 +129,12 @@ static int convert_rules(const spec_message *message, struct job_spec *spec, str
     return 0;
 }
 
-static int build_spec(const spec_message *message, const ProtobufCFieldDescriptor *field, struct job_spec *spec,
-                      struct error *err)
+static int build_spec(const spec_message *message, const ProtobufCFieldDescriptor *field,
+                      struct job_spec *spec, struct error *err)
 {
     if (message->n_lr > GROUPS_MAX)
-        return error_set(err, ST_FIELD_INVALID, "lr: must have at most %d rates, one per group, got %zu", GROUPS_MAX,
-                         message->n_lr);
+        return error_set(err, ST_FIELD_INVALID, "lr: must have at most %d rates, one per group, got %zu",
+                         GROUPS_MAX, message->n_lr);
     if (message->n_lr && f64_list_set(&spec->lr, message->lr, (uint32_t)message->n_lr))
         return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     if (convert_rules(message, spec, err)) return (int)err->status;
@@ -149,7 +154,8 @@ int convert_spec(const spec_message *message, struct job_spec **out, struct erro
     struct error inner;
     if (build_spec(message, field, spec, &inner)) {
         spec_free(spec);
-        return error_set(err, inner.status, "%s%s", inner.status == ST_OUT_OF_MEMORY ? "" : "spec.", inner.message);
+        return error_set(err, inner.status, "%s%s", inner.status == ST_OUT_OF_MEMORY ? "" : "spec.",
+                         inner.message);
     }
     *out = spec;
     return 0;
@@ -242,8 +248,9 @@ err_memory:
 int convert_check_texts(const spec_message *message, uint32_t groups, struct error *err)
 {
     if (message->n_group_names && message->n_group_names != groups)
-        return error_set(err, ST_FIELD_INVALID, "spec.group_names: must have %u names, one per rate of lr, got %zu",
-                         groups, message->n_group_names);
+        return error_set(err, ST_FIELD_INVALID,
+                         "spec.group_names: must have %u names, one per rate of lr, got %zu", groups,
+                         message->n_group_names);
     for (size_t i = 0; i < message->n_group_names; i++) {
         if (strlen(message->group_names[i]) > GROUP_NAME_MAX)
             return error_set(err, ST_FIELD_INVALID, "spec.group_names[%zu]: must be at most %d bytes", i,
@@ -255,9 +262,10 @@ int convert_check_texts(const spec_message *message, uint32_t groups, struct err
     for (size_t i = 0; i < message->n_labels; i++) {
         const char *label = message->labels[i], *equals = strchr(label, '=');
         if (!equals || equals == label || strlen(label) > LABEL_MAX || strchr(label, '\n'))
-            return error_set(err, ST_FIELD_INVALID,
-                             "spec.labels[%zu]: must be key=value of at most %d bytes in one line, got \"%.60s\"", i,
-                             LABEL_MAX, label);
+            return error_set(
+                err, ST_FIELD_INVALID,
+                "spec.labels[%zu]: must be key=value of at most %d bytes in one line, got \"%.60s\"", i,
+                LABEL_MAX, label);
     }
     return 0;
 }

@@ -1,5 +1,5 @@
-/* Between the contract's messages and the core's structs.  Policies are converted through their parameter tables, so
- * that a new one needs nothing here. */
+/* Between the contract's messages and the core's structs.  Policies are converted through their parameter
+ * tables, so that a new one needs nothing here. */
 #ifndef GREEDYLRD_SERVER_CONVERT_H
 #define GREEDYLRD_SERVER_CONVERT_H
 
@@ -14,8 +14,8 @@
 typedef Greedylr__V1__JobSpec spec_message;
 typedef Greedylr__V1__Decision decision_message;
 
-/* Builds and resolves the core's spec of a message.  Messages of errors begin with "spec.".  The caller frees *out
- * with spec_free. */
+/* Builds and resolves the core's spec of a message.  Messages of errors begin with "spec.".  The caller frees
+ * *out with spec_free. */
 int convert_spec(const spec_message *message, struct job_spec **out, struct error *err) WARN_UNUSED;
 
 /* A copy of `given` with every default of the resolved spec filled in; freed with

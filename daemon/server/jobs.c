@@ -1,8 +1,8 @@
 /* The registry of jobs and the life of a change.
  *
- * A change is made, stepped, queued (its state becomes the newest), committed (its state becomes the durable one) and
- * folded (forgotten).  If its commit fails the job goes back to the durable state, so that nothing of a failed batch
- * survives in memory.  Failures here are out of memory and a row that cannot be read. */
+ * A change is made, stepped, queued (its state becomes the newest), committed (its state becomes the durable
+ * one) and folded (forgotten).  If its commit fails the job goes back to the durable state, so that nothing
+ * of a failed batch survives in memory.  Failures here are out of memory and a row that cannot be read. */
 #include "server/jobs.h"
 
 #include "rpc/json.h"
@@ -130,7 +130,8 @@ err_damaged:
     return error_wrap(err, "job %s in the store", row->name);
 }
 
-int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, struct job **out, struct error *err)
+int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, struct job **out,
+              struct error *err)
 {
     struct job *job = jobs_peek(jobs, name);
     struct store_job row = {0};
@@ -290,7 +291,8 @@ void change_wait(struct change *change, struct change_waiter *waiter)
 {
     struct change_waiter **at = &change->waiters;
 
-    while (*at) at = &(*at)->next;
+    while (*at)
+        at = &(*at)->next;
     waiter->next = NULL;
     *at = waiter;
 }
@@ -334,7 +336,8 @@ struct change *job_find_step(const struct job *job, uint32_t step)
     struct change *found = NULL;
 
     for (struct change *c = job->oldest; c; c = c->job_next) {
-        if (c->has_decision && c->decision.has_step && c->decision.has_value && c->decision.step == step) found = c;
+        if (c->has_decision && c->decision.has_step && c->decision.has_value && c->decision.step == step)
+            found = c;
     }
     return found;
 }

@@ -1,5 +1,5 @@
-/* Jobs in memory: the newest queued state, on which the next report builds, and the last durable one, which is all
- * that reads may show.  Loop thread only. */
+/* Jobs in memory: the newest queued state, on which the next report builds, and the last durable one, which
+ * is all that reads may show.  Loop thread only. */
 #ifndef GREEDYLRD_SERVER_JOBS_H
 #define GREEDYLRD_SERVER_JOBS_H
 
@@ -23,24 +23,25 @@ struct change_waiter {
     void *arg;
 };
 
-/* One change of one job: queued, then committed, then kept for look-ups until it is folded into the history. */
+/* One change of one job: queued, then committed, then kept for look-ups until it is folded into the history.
+ */
 struct change {
-    struct change *next;              /* in the commit queue, later in the line to be folded */
-    struct change *job_next;          /* of the same job, newer */
+    struct change *next;     /* in the commit queue, later in the line to be folded */
+    struct change *job_next; /* of the same job, newer */
     struct job *job;
     enum store_job_op op;
-    struct store_job *row;            /* CREATE, UPDATE: owned until committed */
-    struct job_state *state;          /* after the change; owned until committed, then the job's */
-    struct job_spec *spec;            /* in force after the change; the job's */
-    struct job_decision decision;     /* if has_decision; lrs points to lrs */
-    double *lrs;                      /* owned */
+    struct store_job *row;        /* CREATE, UPDATE: owned until committed */
+    struct job_state *state;      /* after the change; owned until committed, then the job's */
+    struct job_spec *spec;        /* in force after the change; the job's */
+    struct job_decision decision; /* if has_decision; lrs points to lrs */
+    double *lrs;                  /* owned */
     bool has_decision, committed;
-    bool new_spec;                    /* the change brings spec into force */
-    char *request_id;                 /* owned, or NULL */
-    uint8_t *encoded;                 /* state as bytes, owned until committed */
+    bool new_spec;    /* the change brings spec into force */
+    char *request_id; /* owned, or NULL */
+    uint8_t *encoded; /* state as bytes, owned until committed */
     size_t encoded_len;
     uint32_t expected_revision;
-    uint64_t ordinal;                 /* of its decision among all committed, from 1 */
+    uint64_t ordinal; /* of its decision among all committed, from 1 */
     uint32_t refs;
     struct change_waiter *waiters;
 };
@@ -48,10 +49,10 @@ struct change {
 struct job {
     UT_hash_handle hh; /* in least-recently-used order */
     uint64_t uid;
-    struct job_spec *spec, *durable_spec;     /* the same object unless an update is queued */
-    struct job_state *newest, *durable;       /* durable: NULL until the creation is */
-    struct change *oldest, *last;             /* not folded yet */
-    uint32_t pending;                         /* queued and not committed */
+    struct job_spec *spec, *durable_spec; /* the same object unless an update is queued */
+    struct job_state *newest, *durable;   /* durable: NULL until the creation is */
+    struct change *oldest, *last;         /* not folded yet */
+    uint32_t pending;                     /* queued and not committed */
     bool deleting;
     int64_t create_us, update_us;
     char name[JOB_ID_MAX + 1];

@@ -1,9 +1,9 @@
 /* The process: options, store, service, listener, signals; then the loop.
  *
- * Start: check everything that can be refused, open the store, listen, say so on standard output.  SIGTERM or SIGINT
- * drains: no new connections, what is in flight is answered, the store is folded and closed.  Exit codes: 0 clean,
- * 1 runtime failure, 2 usage or a refused configuration, 3 data directory in use or unreadable, 4 data newer than the
- * binary. */
+ * Start: check everything that can be refused, open the store, listen, say so on standard output.  SIGTERM or
+ * SIGINT drains: no new connections, what is in flight is answered, the store is folded and closed.  Exit
+ * codes: 0 clean, 1 runtime failure, 2 usage or a refused configuration, 3 data directory in use or
+ * unreadable, 4 data newer than the binary. */
 #include "rpc/json.h"
 #include "server/api.h"
 #include "server/log.h"
@@ -71,10 +71,12 @@ static int refuse(const struct error *err)
 
 static void close_timers(struct daemon *d)
 {
-    uv_handle_t *handles[] = {(uv_handle_t *)&d->term, (uv_handle_t *)&d->interrupt, (uv_handle_t *)&d->hangup,
-                              (uv_handle_t *)&d->drain, (uv_handle_t *)&d->watchdog};
+    uv_handle_t *handles[] = {(uv_handle_t *)&d->term, (uv_handle_t *)&d->interrupt,
+                              (uv_handle_t *)&d->hangup, (uv_handle_t *)&d->drain,
+                              (uv_handle_t *)&d->watchdog};
 
-    for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++) uv_close(handles[i], NULL);
+    for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
+        uv_close(handles[i], NULL);
 }
 
 static void on_service_stopped(void *arg)
@@ -120,7 +122,8 @@ static void on_hangup(uv_signal_t *handle, int number)
 {
     (void)handle;
     (void)number;
-    log_event(LOG_INFO, "reload", (struct log_field[]){log_str("note", "nothing to reload in this version"), log_end()});
+    log_event(LOG_INFO, "reload",
+              (struct log_field[]){log_str("note", "nothing to reload in this version"), log_end()});
 }
 
 static void on_fatal_end(uv_timer_t *timer)
@@ -151,16 +154,17 @@ static int check_exposure(const struct options *o, struct error *err)
     if (!options_listen_is_public(o->listen)) return 0;
     if ((o->insecure & INSECURE_NO_TOKENS) && (o->insecure & INSECURE_NO_TLS)) {
         log_event(LOG_WARNING, "insecure",
-                  (struct log_field[]){log_str("listen", o->listen),
-                                       log_str("note", "anybody who reaches this address can set learning rates"),
-                                       log_end()});
+                  (struct log_field[]){
+                      log_str("listen", o->listen),
+                      log_str("note", "anybody who reaches this address can set learning rates"), log_end()});
         return 0;
     }
-    return error_set(err, ST_CONFIG_INVALID,
-                     "--listen %s: can be reached from other machines, and this version has neither tokens nor TLS; "
-                     "listen on 127.0.0.1 or a Unix socket behind a proxy, or accept both risks by name with "
-                     "--insecure no-tokens,no-tls",
-                     o->listen);
+    return error_set(
+        err, ST_CONFIG_INVALID,
+        "--listen %s: can be reached from other machines, and this version has neither tokens nor TLS; "
+        "listen on 127.0.0.1 or a Unix socket behind a proxy, or accept both risks by name with "
+        "--insecure no-tokens,no-tls",
+        o->listen);
 }
 
 static int start_parts(struct daemon *d, struct error *err)
@@ -183,8 +187,8 @@ static int start_parts(struct daemon *d, struct error *err)
     if (service_start(&d->loop, d->store, &service, on_fatal, d, &d->service, err)) return (int)err->status;
     if (guard_new(NULL, (const char *const *)o->allow_hosts, o->n_allow_hosts, &d->guard, err))
         return (int)err->status;
-    d->api = api_new(&(struct api_config){
-        .options = o, .service = d->service, .store = d->store, .guard = d->guard});
+    d->api = api_new(
+        &(struct api_config){.options = o, .service = d->service, .store = d->store, .guard = d->guard});
     if (!d->api) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     struct http_handlers handlers = api_handlers(d->api);
     if (http_listen(&d->loop, o->listen, fd, &limits, &handlers, &d->http, err)) return (int)err->status;

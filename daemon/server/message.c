@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MEMBER(message, offset) ((void *)((char *)(message) + (offset)))
+#define MEMBER(message, offset)       ((void *)((char *)(message) + (offset)))
 #define MEMBER_CONST(message, offset) ((const void *)((const char *)(message) + (offset)))
 
 ProtobufCMessage *message_clone(const ProtobufCMessage *message)
@@ -142,8 +142,8 @@ int message_merge(ProtobufCMessage *dst, const ProtobufCMessage *patch, struct e
     return 0;
 }
 
-static bool element_difference(const ProtobufCFieldDescriptor *field, const void *a, const void *b, char *path,
-                               size_t size)
+static bool element_difference(const ProtobufCFieldDescriptor *field, const void *a, const void *b,
+                               char *path, size_t size)
 {
     if (field->type == PROTOBUF_C_TYPE_STRING) return strcmp(*(char *const *)a, *(char *const *)b) != 0;
     if (field->type != PROTOBUF_C_TYPE_MESSAGE) return memcmp(a, b, element_size(field)) != 0;

@@ -14,12 +14,13 @@ ProtobufCMessage *message_clone(const ProtobufCMessage *message);
 /* Whether the field has a value in message (a repeated one: at least one element). */
 bool message_has(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
 
-/* Replaces in dst every field that patch has: messages field by field, lists as a whole.  Both are of one type.
- * ST_OUT_OF_MEMORY leaves dst as it was. */
+/* Replaces in dst every field that patch has: messages field by field, lists as a whole.  Both are of one
+ * type. ST_OUT_OF_MEMORY leaves dst as it was. */
 int message_merge(ProtobufCMessage *dst, const ProtobufCMessage *patch, struct error *err) WARN_UNUSED;
 
-/* Writes the path of the first field in which a and b differ to path and returns true, or returns false if they are
- * equal.  NaNs with the same bits are equal.  skip (may be NULL) names a top-level field to leave out. */
+/* Writes the path of the first field in which a and b differ to path and returns true, or returns false if
+ * they are equal.  NaNs with the same bits are equal.  skip (may be NULL) names a top-level field to leave
+ * out. */
 bool message_difference(const ProtobufCMessage *a, const ProtobufCMessage *b, const char *skip, char *path,
                         size_t size);
 

@@ -1,7 +1,8 @@
 /* The service's frame: dispatch, and what happens when batches become durable, fail, or are folded.
  *
- * A write is stepped on the job's newest state, queued, and answered when its batch is durable.  A full disk fails the
- * batch and refuses writes until a probe finds room; any other failure of the store ends the process. */
+ * A write is stepped on the job's newest state, queued, and answered when its batch is durable.  A full disk
+ * fails the batch and refuses writes until a probe finds room; any other failure of the store ends the
+ * process. */
 #include "server/service_impl.h"
 
 #include "server/log.h"
@@ -52,7 +53,8 @@ int service_writable(const struct service *service, struct error *err)
         *err = service->full_reason;
         return (int)err->status;
     }
-    if (service->draining) return error_set(err, ST_DRAINING, "the daemon is stopping; repeat the request soon");
+    if (service->draining)
+        return error_set(err, ST_DRAINING, "the daemon is stopping; repeat the request soon");
     return 0;
 }
 
@@ -74,7 +76,8 @@ void service_call(struct service *service, struct call *call)
         handlers[i].handle(service, call);
         return;
     }
-    (void)error_set(&err, ST_NOT_SERVED, "%s is in the contract but not served by this version", call->method);
+    (void)error_set(&err, ST_NOT_SERVED, "%s is in the contract but not served by this version",
+                    call->method);
     call_fail(call, &err);
 }
 
@@ -136,7 +139,8 @@ static void service_failed(struct service *service, const struct error *err)
         if (!service->full)
             log_event(LOG_ERROR, "disk_full",
                       (struct log_field[]){log_str("error", err->message),
-                                           log_str("remedy", "make room; writes resume by themselves"), log_end()});
+                                           log_str("remedy", "make room; writes resume by themselves"),
+                                           log_end()});
         service->full = true;
         service->full_reason = *err;
         return;
@@ -202,12 +206,14 @@ static void on_probe(uv_timer_t *timer)
 }
 
 int service_start(uv_loop_t *loop, struct store *store, const struct service_options *options,
-                  void (*fatal)(void *, const struct error *), void *arg, struct service **out, struct error *err)
+                  void (*fatal)(void *, const struct error *), void *arg, struct service **out,
+                  struct error *err)
 {
     struct service *service = calloc(1, sizeof(*service));
 
     if (!service) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
-    *service = (struct service){.loop = loop, .store = store, .options = *options, .fatal = fatal, .fatal_arg = arg};
+    *service =
+        (struct service){.loop = loop, .store = store, .options = *options, .fatal = fatal, .fatal_arg = arg};
     service->jobs = jobs_new(options->resident_jobs);
     if (!service->jobs) {
         (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");

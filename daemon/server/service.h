@@ -1,4 +1,5 @@
-/* The service: what each RPC does, between messages and the store.  Knows nothing of HTTP.  Loop thread only. */
+/* The service: what each RPC does, between messages and the store.  Knows nothing of HTTP.  Loop thread only.
+ */
 #ifndef GREEDYLRD_SERVER_SERVICE_H
 #define GREEDYLRD_SERVER_SERVICE_H
 
@@ -15,10 +16,10 @@ struct service;
 struct call;
 
 struct service_options {
-    bool auto_create;         /* a report with lr creates its job */
-    uint32_t max_jobs;        /* 0: any number */
-    uint32_t resident_jobs;   /* kept in memory */
-    uint32_t batch_entries;   /* of BatchReport and Simulate */
+    bool auto_create;       /* a report with lr creates its job */
+    uint32_t max_jobs;      /* 0: any number */
+    uint32_t resident_jobs; /* kept in memory */
+    uint32_t batch_entries; /* of BatchReport and Simulate */
 };
 
 /* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL. */

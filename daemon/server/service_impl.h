@@ -42,14 +42,15 @@ int64_t service_now_us(void);
  * ST_FIELD_REQUIRED and ST_FIELD_INVALID for the id. */
 int service_find(struct service *service, const char *name, struct job **out, struct error *err) WARN_UNUSED;
 /* The same, but as reads see it: durable.  ST_JOB_NOT_FOUND before the creation is. */
-int service_find_durable(struct service *service, const char *name, struct job **out, struct error *err) WARN_UNUSED;
+int service_find_durable(struct service *service, const char *name, struct job **out,
+                         struct error *err) WARN_UNUSED;
 
 int service_check_id(const char *name, const char *field, struct error *err) WARN_UNUSED;
 
 /* The change that creates a job from its spec message: the job is in memory, the change not queued yet.
  * Errors of convert_spec, ST_TOO_MANY_JOBS. */
-int service_make_job(struct service *service, const char *name, const spec_message *message, struct change **out,
-                     struct error *err) WARN_UNUSED;
+int service_make_job(struct service *service, const char *name, const spec_message *message,
+                     struct change **out, struct error *err) WARN_UNUSED;
 /* Undoes it before it was queued. */
 void service_unmake_job(struct service *service, struct change *change);
 

@@ -1,7 +1,7 @@
 /* Jobs as resources: create, get, list, update, delete.
  *
- * Writes queue a change that carries the job's whole row and answer when it is durable.  Bad input is refused before
- * anything is touched. */
+ * Writes queue a change that carries the job's whole row and answer when it is durable.  Bad input is refused
+ * before anything is touched. */
 #include "server/service_impl.h"
 
 #include "rpc/buf.h"
@@ -17,9 +17,10 @@ int service_check_id(const char *name, const char *field, struct error *err)
 {
     if (!name || !*name) return error_set(err, ST_FIELD_REQUIRED, "%s: is required, the id of a job", field);
     if (!job_id_valid(name))
-        return error_set(err, ST_FIELD_INVALID,
-                         "%s: must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot or a dash, got \"%.60s\"",
-                         field, name);
+        return error_set(
+            err, ST_FIELD_INVALID,
+            "%s: must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot or a dash, got \"%.60s\"",
+            field, name);
     return 0;
 }
 
@@ -114,8 +115,8 @@ static uint64_t new_uid(void)
     return uid;
 }
 
-int service_make_job(struct service *service, const char *name, const spec_message *message, struct change **out,
-                     struct error *err)
+int service_make_job(struct service *service, const char *name, const spec_message *message,
+                     struct change **out, struct error *err)
 {
     struct job_spec *spec = NULL;
     spec_message *effective = NULL;
@@ -124,7 +125,8 @@ int service_make_job(struct service *service, const char *name, const spec_messa
 
     if (service->options.max_jobs &&
         store_job_count(service->store) + service->creating >= service->options.max_jobs)
-        return error_set(err, ST_TOO_MANY_JOBS, "there are %u jobs, as many as --max-jobs allows; delete some",
+        return error_set(err, ST_TOO_MANY_JOBS,
+                         "there are %u jobs, as many as --max-jobs allows; delete some",
                          service->options.max_jobs);
     if (convert_spec(message, &spec, err)) return (int)err->status;
     if (convert_check_texts(message, spec->lr.n, err)) goto err_spec;
@@ -171,7 +173,8 @@ struct job_waiter {
     struct call *call;
 };
 
-static void fill_job(const struct job *job, Greedylr__V1__Job *out, Greedylr__V1__JobState *state, char uid[17])
+static void fill_job(const struct job *job, Greedylr__V1__Job *out, Greedylr__V1__JobState *state,
+                     char uid[17])
 {
     greedylr__v1__job__init(out);
     snprintf(uid, 17, "%016llx", (unsigned long long)job->uid);
@@ -250,21 +253,23 @@ static struct change *newest_pending(struct job *job)
     return job->pending ? job->last : NULL;
 }
 
-static int compare_specs(const spec_message *asked, const spec_message *created, const char *name, struct error *err)
+static int compare_specs(const spec_message *asked, const spec_message *created, const char *name,
+                         struct error *err)
 {
     struct job_spec *a = NULL, *b = NULL;
     spec_message *ea = NULL, *eb = NULL;
     char path[256];
 
-    if (convert_spec(asked, &a, err) || convert_spec(created, &b, err) || convert_effective(asked, a, &ea, err) ||
-        convert_effective(created, b, &eb, err))
+    if (convert_spec(asked, &a, err) || convert_spec(created, &b, err) ||
+        convert_effective(asked, a, &ea, err) || convert_effective(created, b, &eb, err))
         goto out;
     err->status = ST_OK;
     if (message_difference(&ea->base, &eb->base, "labels", path, sizeof(path)))
-        (void)error_set(err, ST_JOB_EXISTS,
-                        "job %s exists and was created with another spec.%s; use the same spec, another id, or PATCH "
-                        "the job",
-                        name, path);
+        (void)error_set(
+            err, ST_JOB_EXISTS,
+            "job %s exists and was created with another spec.%s; use the same spec, another id, or PATCH "
+            "the job",
+            name, path);
 out:
     spec_free(a);
     spec_free(b);
@@ -274,7 +279,8 @@ out:
 }
 
 /* The job is there: the same spec answers with it, once it is durable. */
-static void create_again(struct service *service, struct call *call, struct job *job, const spec_message *asked)
+static void create_again(struct service *service, struct call *call, struct job *job,
+                         const spec_message *asked)
 {
     struct change *pending = newest_pending(job);
     struct store_job row = {0};

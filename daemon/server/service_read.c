@@ -1,5 +1,6 @@
-/* Reads: rates, histories, lists, and simulations.  Rates come from memory; histories and lists are read by the pool's
- * threads with readers of their own, so that a long one does not hold up the loop.  All show durable state only. */
+/* Reads: rates, histories, lists, and simulations.  Rates come from memory; histories and lists are read by
+ * the pool's threads with readers of their own, so that a long one does not hold up the loop.  All show
+ * durable state only. */
 #include "server/service_impl.h"
 
 #include <errno.h>
@@ -177,7 +178,8 @@ static void finish_list_decisions(struct offload *o)
     struct kept_entry *kept = o->items;
 
     if (!o->err.status) answer_decisions(o);
-    for (size_t i = 0; i < o->n; i++) free(kept[i].lrs);
+    for (size_t i = 0; i < o->n; i++)
+        free(kept[i].lrs);
     free(kept);
 }
 
@@ -191,7 +193,8 @@ static int parse_revision_token(const char *token, uint32_t *out, struct error *
     if (token[0] == 'r' && token[1] >= '0' && token[1] <= '9') value = strtoull(token + 1, &end, 10);
     if (!end || *end || errno || value > UINT32_MAX)
         return error_set(err, ST_PAGE_TOKEN_INVALID,
-                         "page_token: \"%.40s\" is not a next_page_token of this method; start without it", token);
+                         "page_token: \"%.40s\" is not a next_page_token of this method; start without it",
+                         token);
     *out = (uint32_t)value;
     return 0;
 }
@@ -388,8 +391,8 @@ struct simulated {
     size_t n;
 };
 
-static int simulate_losses(struct simulated *s, const Greedylr__V1__SimulateRequest *request, struct job_state *now,
-                           struct job_state *next, struct error *err)
+static int simulate_losses(struct simulated *s, const Greedylr__V1__SimulateRequest *request,
+                           struct job_state *now, struct job_state *next, struct error *err)
 {
     for (size_t i = 0; i < request->n_losses; i++) {
         struct job_event event = {.kind = EVENT_REPORT};
@@ -398,7 +401,8 @@ static int simulate_losses(struct simulated *s, const Greedylr__V1__SimulateRequ
         event.report.lr_cap = INFINITY;
         event.report.applied_lr = NAN;
 
-        if (job_step(s->spec, now, &event, next, &entry->decision, err)) return error_wrap(err, "losses[%zu]", i);
+        if (job_step(s->spec, now, &event, next, &entry->decision, err))
+            return error_wrap(err, "losses[%zu]", i);
         entry->lrs = malloc(s->spec->lr.n * sizeof(double));
         if (!entry->lrs) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
         memcpy(entry->lrs, entry->decision.lrs, s->spec->lr.n * sizeof(double));
@@ -469,7 +473,8 @@ static void finish_simulate(struct offload *o)
 
     if (!s) return;
     if (!o->err.status) answer_simulation(o, s);
-    for (size_t i = 0; i < s->n; i++) free(s->entries[i].lrs);
+    for (size_t i = 0; i < s->n; i++)
+        free(s->entries[i].lrs);
     free(s->entries);
     free(s->initial);
     spec_free(s->spec);
@@ -487,8 +492,8 @@ void handle_simulate(struct service *service, struct call *call)
         goto fail;
     }
     if (request->n_losses > service->options.batch_entries) {
-        (void)error_set(&err, ST_FIELD_INVALID, "losses: must be at most %u, got %zu", service->options.batch_entries,
-                        request->n_losses);
+        (void)error_set(&err, ST_FIELD_INVALID, "losses: must be at most %u, got %zu",
+                        service->options.batch_entries, request->n_losses);
         goto fail;
     }
     offload_start(service, call, &o);

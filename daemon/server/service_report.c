@@ -1,8 +1,8 @@
 /* Reports: one value in, one durable decision out.
  *
- * Check, find the job (or make it), see whether the step was decided before, step the job, queue, answer once durable.
- * A duplicate is answered with what is recorded: waiting for the commit it repeats, or read from the history.  Whatever
- * fails before the queue has changed nothing. */
+ * Check, find the job (or make it), see whether the step was decided before, step the job, queue, answer once
+ * durable. A duplicate is answered with what is recorded: waiting for the commit it repeats, or read from the
+ * history.  Whatever fails before the queue has changed nothing. */
 #include "server/service_impl.h"
 
 #include "server/log.h"
@@ -45,7 +45,8 @@ static int check_request_id(const report_message *m, struct error *err)
     size_t n = m->request_id ? strlen(m->request_id) : 1;
 
     if (!n || n > REQUEST_ID_MAX)
-        return error_set(err, ST_FIELD_INVALID, "request_id: must be 1 to %d characters, got %zu", REQUEST_ID_MAX, n);
+        return error_set(err, ST_FIELD_INVALID, "request_id: must be 1 to %d characters, got %zu",
+                         REQUEST_ID_MAX, n);
     for (const char *c = m->request_id; c && *c; c++) {
         if (*c < ' ' || *c > '~')
             return error_set(err, ST_FIELD_INVALID, "request_id: must be printable ASCII");
@@ -70,7 +71,8 @@ static int check_report(const report_message *m, struct error *err)
 static int check_against_job(const report_message *m, const struct job *job, struct error *err)
 {
     if (m->has_rank && m->rank >= job->spec->ranks.world_size)
-        return error_set(err, ST_FIELD_INVALID, "rank: must be below world_size %u, got %u; set ranks.world_size",
+        return error_set(err, ST_FIELD_INVALID,
+                         "rank: must be below world_size %u, got %u; set ranks.world_size",
                          job->spec->ranks.world_size, m->rank);
     return 0;
 }
@@ -109,10 +111,12 @@ static int answer_recorded(const struct job *job, const struct job_decision *rec
     metrics_add(METRIC_STEP_CONFLICTS, 0, 1);
     log_event(LOG_WARNING, "step_conflict",
               (struct log_field[]){log_str("job", job->name), log_u64("step", recorded->step),
-                                   log_f64("recorded", recorded->value), log_f64("reported", value), log_end()});
+                                   log_f64("recorded", recorded->value), log_f64("reported", value),
+                                   log_end()});
     if (!job->spec->strict) return 0;
-    return error_set(&r->err, ST_STEP_CONFLICT, "step: %u was decided on %s, this report says %s; the job is strict",
-                     recorded->step, was, now);
+    return error_set(&r->err, ST_STEP_CONFLICT,
+                     "step: %u was decided on %s, this report says %s; the job is strict", recorded->step,
+                     was, now);
 }
 
 static int take_entry(struct service *service, const struct job *job, const report_message *m, double value,
@@ -129,8 +133,8 @@ static int take_entry(struct service *service, const struct job *job, const repo
 }
 
 /* The step was decided, or lies between decided ones. */
-static int recorded_step(struct service *service, const struct job *job, const report_message *m, double value,
-                         struct report *r)
+static int recorded_step(struct service *service, const struct job *job, const report_message *m,
+                         double value, struct report *r)
 {
     struct change *change = job_find_step(job, m->step);
 
@@ -140,15 +144,16 @@ static int recorded_step(struct service *service, const struct job *job, const r
         return answer_recorded(job, &change->decision, value, r);
     }
     if (job->durable && take_entry(service, job, m, value, r) != ST_STEP_IN_PAST) return (int)r->err.status;
-    return error_set(&r->err, ST_STEP_IN_PAST,
-                     "step: %u is behind the last decided step %u and was never decided; report a later step, or "
-                     ":rewind the job",
-                     m->step, job->newest->step);
+    return error_set(
+        &r->err, ST_STEP_IN_PAST,
+        "step: %u is behind the last decided step %u and was never decided; report a later step, or "
+        ":rewind the job",
+        m->step, job->newest->step);
 }
 
 /* A request_id seen before answers again; 1: it was not. */
-static int recorded_request(struct service *service, const struct job *job, const report_message *m, double value,
-                            struct report *r)
+static int recorded_request(struct service *service, const struct job *job, const report_message *m,
+                            double value, struct report *r)
 {
     struct change *change = job_find_request(job, m->request_id);
 
@@ -168,7 +173,8 @@ static int recorded_request(struct service *service, const struct job *job, cons
 
 /* ---- deciding ---- */
 
-static int decide(const struct job *job, const struct job_event *event, struct change *change, struct error *err)
+static int decide(const struct job *job, const struct job_event *event, struct change *change,
+                  struct error *err)
 {
     int rc = job_step(job->spec, job->newest, event, change->state, &change->decision, err);
 
@@ -224,8 +230,9 @@ static int report_to(struct service *service, struct job *job, const report_mess
     if (check_against_job(m, job, &r->err)) return (int)r->err.status;
     if (m->has_dry_run && m->dry_run) {
         if (job_relation(job->newest, &event) == REPORT_NEW) return dry_run(job, &event, r);
-        return error_set(&r->err, ST_STEP_IN_PAST, "step: %u is not beyond the last decided step %u; dry_run needs a new one",
-                         m->step, job->newest->step);
+        return error_set(&r->err, ST_STEP_IN_PAST,
+                         "step: %u is not beyond the last decided step %u; dry_run needs a new one", m->step,
+                         job->newest->step);
     }
     if (m->request_id && !m->has_step && (rc = recorded_request(service, job, m, event.report.value, r)) != 1)
         return rc;
@@ -233,15 +240,17 @@ static int report_to(struct service *service, struct job *job, const report_mess
     case REPORT_NEW: return queue_report(job, m, &event, NULL, r);
     case REPORT_RECORDED: return recorded_step(service, job, m, event.report.value, r);
     case REPORT_STALE:
-        return error_set(&r->err, ST_STALE_ATTEMPT,
-                         "attempt: %u is older than the job's attempt %u, which replaced it; stop this process",
-                         m->attempt, job->newest->attempt);
+        return error_set(
+            &r->err, ST_STALE_ATTEMPT,
+            "attempt: %u is older than the job's attempt %u, which replaced it; stop this process",
+            m->attempt, job->newest->attempt);
     case REPORT_NEEDS_REWIND: break;
     }
-    return error_set(&r->err, ST_NOT_SERVED,
-                     "attempt: %u with step %u not beyond the last decided step %u means a rewind, which this version "
-                     "does not serve",
-                     m->attempt, m->step, job->newest->step);
+    return error_set(
+        &r->err, ST_NOT_SERVED,
+        "attempt: %u with step %u not beyond the last decided step %u means a rewind, which this version "
+        "does not serve",
+        m->attempt, m->step, job->newest->step);
 }
 
 /* The first report of a job that does not exist. */
@@ -256,7 +265,8 @@ static int report_and_create(struct service *service, const report_message *m, s
     spec.n_lr = m->n_lr;
     if (service_make_job(service, m->job, &spec, &change, &r->err)) {
         /* The report's own field, not a spec's. */
-        if (!strncmp(r->err.message, "spec.", 5)) memmove(r->err.message, r->err.message + 5, strlen(r->err.message) - 4);
+        if (!strncmp(r->err.message, "spec.", 5))
+            memmove(r->err.message, r->err.message + 5, strlen(r->err.message) - 4);
         return (int)r->err.status;
     }
     make_event(m, &event);
@@ -294,7 +304,11 @@ static void report_begin(struct service *service, const report_message *m, struc
         rc = report_and_create(service, m, r);
     }
     r->failed = rc != 0;
-    metrics_add(METRIC_REPORTS, rc ? REPORT_RESULT_REFUSED : r->duplicate ? REPORT_RESULT_DUPLICATE : REPORT_RESULT_DECIDED, 1);
+    metrics_add(METRIC_REPORTS,
+                rc             ? REPORT_RESULT_REFUSED
+                : r->duplicate ? REPORT_RESULT_DUPLICATE
+                               : REPORT_RESULT_DECIDED,
+                1);
 }
 
 /* True: r->change was made by this report and has to be submitted. */
@@ -308,7 +322,8 @@ static bool report_waits(const struct report *r)
     return !r->failed && r->change && !r->change->committed;
 }
 
-static void report_message_of(const struct report *r, decision_message *out, Google__Protobuf__Timestamp *time)
+static void report_message_of(const struct report *r, decision_message *out,
+                              Google__Protobuf__Timestamp *time)
 {
     const struct job_decision *d = r->change ? &r->change->decision : &r->entry->decision;
 
@@ -434,7 +449,8 @@ static void batch_finish(struct batch_call *batch)
     }
     free(results);
     free(answers);
-    for (size_t i = 0; i < batch->n; i++) report_clear(&batch->items[i].report);
+    for (size_t i = 0; i < batch->n; i++)
+        report_clear(&batch->items[i].report);
     free(batch);
 }
 

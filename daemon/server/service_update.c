@@ -1,7 +1,8 @@
 /* UpdateJob: settings of a live job.
  *
- * The patch replaces the fields it has, in the settings as given and in the effective ones (so that defaults filled in
- * at creation stay what they were), and the core carries the state over, in the history like a decision. */
+ * The patch replaces the fields it has, in the settings as given and in the effective ones (so that defaults
+ * filled in at creation stay what they were), and the core carries the state over, in the history like a
+ * decision. */
 #include "server/service_impl.h"
 
 #include "rpc/json.h"
@@ -28,7 +29,8 @@ static int check_patch(const spec_message *patch, const struct job *job, struct 
 static int check_fixed(const struct job_spec *before, const struct job_spec *after, struct error *err)
 {
     if (before->policy != after->policy)
-        return error_set(err, ST_FIELD_FIXED, "spec.%s: the job's policy is %s; the kind of policy cannot change",
+        return error_set(err, ST_FIELD_FIXED,
+                         "spec.%s: the job's policy is %s; the kind of policy cannot change",
                          after->policy->name, before->policy->name);
     for (size_t i = 0; i < before->policy->n_params; i++) {
         const struct param_def *def = &before->policy->params[i];
@@ -60,11 +62,12 @@ static int load_texts(struct service *service, const struct job *job, struct tex
 
     for (const struct change *c = job->oldest; c; c = c->job_next) {
         if (!c->committed && c->op != STORE_JOB_KEEP)
-            return error_set(err, ST_OVERLOADED, "another change of job %s is being stored; repeat the request",
-                             job->name);
+            return error_set(err, ST_OVERLOADED,
+                             "another change of job %s is being stored; repeat the request", job->name);
     }
     if (store_get_job(service->reader, job->name, &row, err)) return (int)err->status;
-    if (!service_parse_spec(row.spec, &out->given, err) && !service_parse_spec(row.effective, &out->effective, err)) {
+    if (!service_parse_spec(row.spec, &out->given, err) &&
+        !service_parse_spec(row.effective, &out->effective, err)) {
         err->status = ST_OK;
         out->created = strdup(row.created);
         if (!out->created) (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");
@@ -84,8 +87,8 @@ static void name_changes(const ProtobufCMessage *patch, const char *prefix, char
         snprintf(path, sizeof(path), "%s%s", prefix, field->name);
         if (field->type == PROTOBUF_C_TYPE_MESSAGE && field->label != PROTOBUF_C_LABEL_REPEATED) {
             strncat(path, ".", sizeof(path) - strlen(path) - 1);
-            name_changes(*(ProtobufCMessage *const *)(const void *)((const char *)patch + field->offset), path, out,
-                         size);
+            name_changes(*(ProtobufCMessage *const *)(const void *)((const char *)patch + field->offset),
+                         path, out, size);
             continue;
         }
         if (strlen(out) + strlen(path) + 3 > size) return;
