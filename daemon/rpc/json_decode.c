@@ -1,6 +1,6 @@
 /* JSON to messages.
  *
- * A string-aware pass marks bare NaN and Infinity and limits the depth; the JSON library parses; then the
+ * A string-aware pass wraps bare NaN and Infinity and limits the depth; the JSON library parses; then the
  * descriptor says what each member must be.  Every failure names the path of the field and what was expected.
  */
 #include "core/spec.h"
@@ -45,14 +45,20 @@ void json_init(void)
 
 /* ---- values ---- */
 
+/* What json_prepare found bare in the text; NULL for every other value. */
+static const char *bare_text(const json_t *value)
+{
+    return json_string_value(json_object_get(value, JSON_BARE_KEY));
+}
+
 /* What was given, short: "two", 1e400, an object. */
 static void describe(const json_t *value, char *out, size_t size)
 {
-    const char *text = json_string_value(value);
+    const char *text = json_string_value(value), *bare = bare_text(value);
     char number[DOUBLE_TEXT_MAX];
 
-    if (text && *text == JSON_BARE_MARK) {
-        snprintf(out, size, "%.80s", text + 1);
+    if (bare) {
+        snprintf(out, size, "%.80s", bare);
     } else if (text) {
         snprintf(out, size, "\"%.80s\"%s", text, strlen(text) > 80 ? "..." : "");
     } else if (json_is_real(value)) {
@@ -82,7 +88,6 @@ static enum number text_to_double(const char *text, double *out)
 {
     char *end;
 
-    if (*text == JSON_BARE_MARK) text++;
     if (!strcmp(text, "NaN")) {
         *out = NAN;
         return NUMBER_OK;
@@ -104,7 +109,8 @@ static enum number to_double(const json_t *value, double *out)
         *out = json_number_value(value);
         return NUMBER_OK;
     }
-    return json_is_string(value) ? text_to_double(json_string_value(value), out) : NUMBER_NONE;
+    const char *text = json_is_string(value) ? json_string_value(value) : bare_text(value);
+    return text ? text_to_double(text, out) : NUMBER_NONE;
 }
 
 static int set_double(const json_t *value, double *out, const struct path *path, struct error *err)
@@ -156,7 +162,7 @@ static int set_message(const ProtobufCFieldDescriptor *f, json_t *value, void *a
                                            : "a time like \"2026-01-31T12:00:00Z\"",
                      value, err);
     }
-    if (!json_is_object(value)) return wrong(path, "an object", value, err);
+    if (!json_is_object(value) || bare_text(value)) return wrong(path, "an object", value, err);
     return set_object(message, value, path, err);
 }
 
@@ -172,8 +178,7 @@ static int set_value(const ProtobufCFieldDescriptor *f, json_t *value, void *at,
         *(protobuf_c_boolean *)at = json_is_true(value);
         return 0;
     case PROTOBUF_C_TYPE_STRING:
-        if (!json_is_string(value) || *json_string_value(value) == JSON_BARE_MARK)
-            return wrong(path, "a string", value, err);
+        if (!json_is_string(value)) return wrong(path, "a string", value, err);
         *(char **)at = strdup(json_string_value(value));
         return *(char **)at ? 0 : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     case PROTOBUF_C_TYPE_MESSAGE: return set_message(f, value, at, path, err);
@@ -373,7 +378,7 @@ static int parse(const char *text, size_t len, json_t **out, struct error *err)
         if (!*out)
             rc = error_set(err, ST_BODY_INVALID, "body: not valid JSON: %s (line %d, column %d)", why.text,
                            why.line, why.column);
-        else if (!json_is_object(*out))
+        else if (!json_is_object(*out) || bare_text(*out))
             rc = error_set(err, ST_BODY_INVALID, "body: must be a JSON object");
     }
     buf_free(&prepared);

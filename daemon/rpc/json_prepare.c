@@ -85,9 +85,9 @@ int json_prepare(const char *text, size_t len, struct buf *out, struct error *er
         size_t n = strange_token(c, end, &skip);
         if (n) {
             buf_append(out, from, (size_t)(c - from));
-            buf_puts(out, "\"\\u0001");
+            buf_puts(out, "{\"" JSON_BARE_KEY "\":\"");
             buf_append(out, c, n);
-            buf_append(out, "\"", 1);
+            buf_puts(out, "\"}");
             from = c + n;
         }
         c += n ? n : skip;

@@ -5,11 +5,11 @@
 #include "core/status.h"
 #include "rpc/buf.h"
 
-/* In front of what stood bare in the text, and is a string now: NaN, Infinity, -Infinity, or a number too
- * large. */
-#define JSON_BARE_MARK '\x01'
+/* NaN, Infinity, -Infinity, or a number too large, where it stood bare in the text, becomes {"": "NaN"}: no
+ * message has such a field. */
+#define JSON_BARE_KEY ""
 
-/* Copies len bytes of JSON to out; bare words and numbers that overflow a double become marked strings;
+/* Copies len bytes of JSON to out; bare words and numbers that overflow a double become such objects;
  * strings stay untouched.  Errors: ST_BODY_INVALID (nested deeper than JSON_DEPTH_MAX), ST_OUT_OF_MEMORY. */
 int json_prepare(const char *text, size_t len, struct buf *out, struct error *err) WARN_UNUSED;
 
