@@ -71,7 +71,7 @@ static int bind_text(sqlite3_stmt *s, int at, const char *text)
 
 static int bind_bytes(sqlite3_stmt *s, int at, const uint8_t *bytes, size_t len)
 {
-    return bytes ? sqlite3_bind_blob64(s, at, bytes, len, SQLITE_STATIC) : sqlite3_bind_null(s, at);
+    return sqlite3_bind_blob64(s, at, bytes ? bytes : (const uint8_t *)"", bytes ? len : 0, SQLITE_STATIC);
 }
 
 static int bind_decision(sqlite3_stmt *s, const struct store_change *c)

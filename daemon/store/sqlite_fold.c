@@ -11,7 +11,7 @@
 
 #include "store/sqlite_db.h"
 
-#define CHUNK_ROWS 4096
+#define CHUNK_ROWS 1024
 #define PASS_ROWS  65536
 #define REAP_ROWS  "2000"
 #define LIMIT_ROWS "20000"
