@@ -1,0 +1,112 @@
+"""Injected I/O errors (strace) and a full disk: no 200 that is not durable, and the end where the design says so."""
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from harness import Daemon, reason, wait_until
+
+
+def can_trace():
+    if not shutil.which("strace"):
+        return False
+    return subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO:when=9", "true"],
+                          capture_output=True).returncode == 0
+
+
+def can_mount():
+    at = tempfile.mkdtemp()
+    ok = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", at], capture_output=True).returncode == 0
+    if ok:
+        subprocess.run(["umount", at], check=True)
+    os.rmdir(at)
+    return ok
+
+
+@unittest.skipUnless(can_trace(), "strace cannot inject faults here")
+class Injected(unittest.TestCase):
+    def report_until_refused(self, inject):
+        """(daemon, steps acknowledged, the refusal)"""
+        d = Daemon("--log-level", "error", wrap=["strace", "-f", "-o", "/dev/null", "-e", "inject=" + inject],
+                   env={"ASAN_OPTIONS": "detect_leaks=0"})
+        self.addCleanup(shutil.rmtree, d.data, True)
+        d.start()
+        for step in range(1, 100):
+            status, answer = d.call("POST", "/v1/jobs/x:report", {"step": step, "loss": 1, "lr": 0.1})
+            if status != 200:
+                return d, step - 1, status, answer
+        self.fail("no fault came")
+
+    def check_survivors(self, data, acknowledged):
+        d = Daemon(data=data).start()
+        try:
+            status, job = d.call("GET", "/v1/jobs/x")
+            self.assertEqual(status, 200 if acknowledged else 404)
+            if acknowledged:  # an unacknowledged one may have survived, none may be lost
+                self.assertIn(job["revision"], (acknowledged, acknowledged + 1))
+        finally:
+            d.close()
+
+    def fatal(self, inject):
+        d, acknowledged, status, answer = self.report_until_refused(inject)
+        self.assertEqual((status, reason(answer)), (503, "STORE_FAILED"))
+        self.assertIn("safe to repeat", answer["details"][0]["debug"]["metadata"]["outcome"])
+        self.assertEqual(d._ended(), 1)
+        self.check_survivors(d.data, acknowledged)
+
+    def test_failed_sync_ends_the_process(self):
+        for errno in ("EIO", "ENOSPC"):
+            for when in (3, 8):
+                with self.subTest(errno=errno, when=when):
+                    self.fatal("fdatasync:error=%s:when=%d+" % (errno, when))
+
+    def test_failed_write_ends_the_process(self):
+        self.fatal("pwrite64:error=EIO:when=40+")
+
+    def test_no_room_refuses_writes_and_goes_on(self):
+        d, acknowledged, status, answer = self.report_until_refused("pwrite64:error=ENOSPC:when=40+")
+        self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
+        self.assertEqual(d.request("GET", "/readyz")[0], 503)
+        self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], acknowledged)
+        status, headers, _ = d.request("POST", "/v1/jobs/x:report", {"step": 99, "loss": 1})
+        self.assertEqual((status, headers["retry-after"]), (503, "1"))
+        d.kill()
+        self.check_survivors(d.data, acknowledged)
+
+
+@unittest.skipUnless(can_mount(), "a tmpfs cannot be mounted here")
+class FullDisk(unittest.TestCase):
+    def test_filled_and_freed(self):
+        at = tempfile.mkdtemp()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", at], check=True)
+        self.addCleanup(os.rmdir, at)
+        self.addCleanup(subprocess.run, ["umount", "-l", at], check=True)
+        d = Daemon("--log-level", "error", data=at)
+        self.addCleanup(d.close)
+        d.start()
+        step = 0
+        for _ in range(3):
+            with open(os.path.join(at, "ballast"), "wb", buffering=0) as f:
+                try:
+                    while f.write(b"x" * 4096):
+                        pass
+                except OSError:
+                    pass
+            status = 200
+            while status == 200:
+                status, answer = d.call("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
+                step += status == 200
+            self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
+            if step:
+                self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
+            os.unlink(os.path.join(at, "ballast"))
+            wait_until(lambda: d.request("GET", "/readyz")[0] == 200)
+            d.ok("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
+            step += 1
+        d.restart()
+        self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
+
+
+if __name__ == "__main__":
+    unittest.main()
