@@ -333,6 +333,10 @@ static enum MHD_Result send_answer(struct http_request *req)
     rc = MHD_queue_response(req->conn->mhd, (unsigned)req->status, req->response);
     MHD_destroy_response(req->response);
     req->response = NULL;
+    if (rc != MHD_YES)
+        log_event(
+            LOG_ERROR, "answer_failed",
+            (struct log_field[]){log_str("target", req->target), log_i64("status", req->status), log_end()});
     metrics_http(req->method, req->status);
     set_phase(req->conn, PHASE_ANSWER, ANSWER_MS);
     return rc;

@@ -41,7 +41,7 @@ struct http_handlers {
 
 /* Everything is copied. */
 struct http_response {
-    int status;
+    int status;               /* 200 to 599 */
     const char *content_type; /* NULL: none */
     const char *const (*headers)[2];
     size_t n_headers;
