@@ -36,8 +36,11 @@ start() {
 }
 
 try() {
-    printf '\n$ curl -s %s\n' "${*@Q}"
-    curl -sS "$@"
+    local url=$1 body=${2:-}
+    printf "\n$ curl -s '%s'" "$url"
+    [ -z "$body" ] || printf " -d '%s'" "$body"
+    echo
+    curl -sS "$url" ${body:+-d "$body"}
 }
 
 start 127.0.0.1:0
@@ -93,7 +96,7 @@ echo
 echo "== Three things to ask it"
 try "$url/v1/jobs/digits/lr"
 try "$url/v1/jobs/digits/decisions?from_step=$((epochs - 1))&format=csv"
-try "$url/v1/jobs/yours:report" -d '{"step": 1, "loss": 2.31, "lr": 0.1}'
+try "$url/v1/jobs/yours:report" '{"step": 1, "loss": 2.31, "lr": 0.1}'
 echo
 echo "This daemon ends now.  To keep one:  $build/greedylrd --data-dir ~/greedylrd   (http://127.0.0.1:8571)"
 kill -TERM "$daemon"

@@ -16,13 +16,15 @@ import torch
 from sklearn.datasets import load_digits
 
 
-def report(args, values, patience_s=10.0):
+def report(args, values):
     """Sends the values (dicts with step, loss, applied_lr), oldest first, and removes what was answered.
 
-    Returns the last decision, or None if the daemon could not be reached in patience_s seconds.  A report that is
-    sent twice is decided once, so that repeating it after any failure is safe.
+    Returns the last decision, or None if the daemon could not be reached for args.wait seconds; who was late before
+    (more than one value) tries once and waits no more, so that a daemon that is gone costs a run next to nothing.
+    A report that is sent twice is decided once: repeating it after any failure is safe.
     """
-    deadline, pause, decision = time.monotonic() + patience_s, 0.05, None
+    deadline = time.monotonic() + (args.wait if len(values) == 1 else 0)
+    pause, decision = 0.05, None
     while values:
         body = json.dumps({"lr": args.lr, **values[0]}).encode()  # lr: creates the job at its first report
         try:
@@ -58,6 +60,7 @@ def main():
     parser.add_argument("--lr", type=float, default=0.01, help="initial rate")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--wait", type=float, default=10, help="longest wait for the daemon, in seconds")
     parser.add_argument("--constant", action="store_true", help="keep the initial rate and ask nobody")
     parser.add_argument("--json-out", metavar="FILE", help="write the table and the accuracy there as JSON")
     args = parser.parse_args()
@@ -85,6 +88,8 @@ def main():
         if not args.constant:
             unsent.append({"step": epoch, "loss": loss, "applied_lr": rate})
             decision = report(args, unsent) or {"lr": rate, "action": "-", "reason": "daemon away: rate kept"}
+            if decision.get("conflict"):
+                raise SystemExit(f"job {args.job} has another run's values: start this one with another --job")
             for group in optimizer.param_groups:
                 group["lr"] = decision["lr"]
 

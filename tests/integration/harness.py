@@ -1,10 +1,16 @@
-"""A real daemon on port 0 in a temporary directory, for tests that talk to it as users do."""
+"""A real daemon on port 0 in a temporary directory, for tests that talk to it as users do.
+
+Every daemon is a process group of its own, ends with the tests whatever happens, and fails them if a sanitizer or an
+assertion spoke.  BUILD says which build is tested.
+"""
+import atexit
 import http.client
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -15,21 +21,37 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BINARY = os.path.join(ROOT, os.environ.get("BUILD", "build"), "greedylrd")
 
 
+_running = set()
+
+
+def _end_all():
+    for process in _running:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+atexit.register(_end_all)
+
+
 class Daemon:
     """One data directory and the daemon that serves it; start, kill and start again."""
 
-    def __init__(self, *flags, wrap=(), data=None, env=None):
-        self.flags, self.wrap, self.env = list(flags), list(wrap), env or {}
+    def __init__(self, *flags, wrap=(), data=None, env=None, **popen):
+        self.flags, self.wrap, self.env, self.popen = list(flags), list(wrap), env or {}, popen
         self.own = data is None
         self.data = data or tempfile.mkdtemp(prefix="greedylrd-test-")
         self.process, self.port, self.stderr = None, None, ""
 
-    def start(self):
+    def start(self, ready=True):
+        """Returns once the daemon listens, and is ready unless told otherwise."""
         env = dict(os.environ, **self.env)
         env.pop("JOURNAL_STREAM", None)
         args = self.wrap + [BINARY, "--listen", "127.0.0.1:%d" % (self.port or 0), "--data-dir", self.data] + self.flags
         self.process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
-                                        start_new_session=True)
+                                        start_new_session=True, **self.popen)
+        _running.add(self.process)
         self._lines = []
         self._reader = threading.Thread(target=self._drain, daemon=True)
         self._reader.start()
@@ -38,8 +60,13 @@ class Daemon:
         if not found:
             self.process.wait(20)
             self._reader.join(5)
+            self.process.stdout.close()
+            self.process.stderr.close()
+            _running.discard(self.process)
             raise RuntimeError("no listening line; exit %s: %s" % (self.process.returncode, "".join(self._lines)))
         self.port = int(found.group(1))
+        if ready:
+            wait_until(lambda: self.request("GET", "/readyz")[0] == 200)
         return self
 
     def _drain(self):
@@ -48,6 +75,7 @@ class Daemon:
 
     def _ended(self):
         code = self.process.wait(60)
+        _running.discard(self.process)
         self._reader.join(5)
         self.process.stdout.close()
         self.process.stderr.close()
@@ -99,6 +127,30 @@ class Daemon:
         status, answer = self.call(method, path, body, **more)
         assert status == 200, (method, path, body, status, answer)
         return answer
+
+    def raw(self, data, seconds=20.0, half_close=False):
+        """Sends bytes as they are; returns all that comes until the daemon closes or is silent for so long."""
+        with socket.create_connection(("127.0.0.1", self.port), seconds) as s:
+            s.sendall(data)
+            if half_close:
+                s.shutdown(socket.SHUT_WR)
+            answer = b""
+            try:
+                while more := s.recv(65536):
+                    answer += more
+            except (TimeoutError, ConnectionResetError):
+                pass
+            return answer
+
+    def decisions(self, job):
+        """The whole history of a job."""
+        found, token = [], ""
+        while True:
+            page = self.ok("GET", "/v1/jobs/%s/decisions?page_size=1000%s" % (job, token))
+            found += page["decisions"]
+            if "next_page_token" not in page:
+                return found
+            token = "&page_token=" + page["next_page_token"]
 
     def rpc(self, name, body, headers=None):
         return self.call("POST", "/greedylr.v1.SchedulerService/" + name, body,
