@@ -9,16 +9,13 @@
  * The library's own timeout is an idle timer, so deadlines are kept here: a sweep shuts sockets down, and the
  * library then sees a peer that went away.  Suspended connections are out of its sight; the sweep looks after
  * them too. */
-#include "server/http.h"
+#include "server/http_impl.h"
 
-#include "server/listen.h"
 #include "server/log.h"
 #include "server/metrics.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <microhttpd.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,252 +25,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SWEEP_MS     500
-#define ACCEPT_BATCH 64
-#define BUCKETS      1024
+#define SWEEP_MS 500
 /* A refused body up to this size is read and dropped, so that the peer sees the answer and not a reset. */
 #define DISCARD_MAX (256u * 1024)
 /* For the peer to take an answer. */
 #define ANSWER_MS 120000
 #define NO_FDS    64 /* descriptors for everything but connections */
-
-enum phase {
-    PHASE_HEADERS, /* accepted, or in the middle of headers */
-    PHASE_BODY,
-    PHASE_HANDLING, /* the service has it; no deadline */
-    PHASE_ANSWER,
-    PHASE_IDLE,
-};
-
-struct conn {
-    struct http_server *server;
-    struct conn *next, *prev;   /* of the server */
-    struct conn *peers;         /* of the bucket; only if counted */
-    struct MHD_Connection *mhd; /* NULL until the library has taken it */
-    struct http_request *req;
-    int fd;
-    enum phase phase;
-    bool counted, shut;
-    uint64_t deadline; /* loop time, ms; 0: none */
-    unsigned bucket;
-    struct sockaddr_storage address;
-    char peer[64], local[64]; /* made when asked for */
-};
-
-struct http_request {
-    struct conn *conn;
-    void *user;
-    const char *method, *version;
-    const char *raw; /* the target where the library had it; for comparison only */
-    char *target;
-    uint8_t *body;
-    size_t len, cap, limit, dropped;
-    struct MHD_Response *response;
-    int status;
-    bool admitted, discard, too_large, handled, suspended, gone, failed, close;
-};
-
-struct http_server {
-    uv_loop_t *loop;
-    struct http_limits limits;
-    struct http_handlers handlers;
-    struct http_stats stats;
-    struct MHD_Daemon *mhd;
-    struct conn *conns;
-    struct conn *buckets[BUCKETS];
-    uv_poll_t listener, epoll;
-    uv_prepare_t prepare;
-    uv_timer_t again, sweep;
-    int listen_fd, handles;
-    bool inherited, run_needed, paused, quiescing, closing;
-    char address[LISTEN_ADDRESS_MAX];
-    void (*done)(void *arg);
-    void *done_arg;
-};
-
-/* ---- connections ---- */
-
-static bool is_loopback(const struct sockaddr_storage *address)
-{
-    if (address->ss_family == AF_INET)
-        return (ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24) == 127;
-    if (address->ss_family == AF_INET6) {
-        const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
-        return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
-    }
-    return address->ss_family == AF_UNIX;
-}
-
-/* IPv6 peers count by /64: whoever has one address has all of those. */
-static const uint8_t *address_key(const struct sockaddr_storage *address, size_t *len)
-{
-    if (address->ss_family == AF_INET) {
-        *len = 4;
-        return (const uint8_t *)&((const struct sockaddr_in *)address)->sin_addr;
-    }
-    const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
-    *len = IN6_IS_ADDR_V4MAPPED(six) ? 16 : 8;
-    return six->s6_addr;
-}
-
-/* Takes the peer into the counts; false if it has as many connections as it may. */
-static bool count_peer(struct http_server *server, struct conn *conn)
-{
-    size_t len, other_len;
-    const uint8_t *key, *other;
-    uint32_t hash = 2166136261u, n = 0;
-
-    if (!server->limits.per_address || is_loopback(&conn->address)) return true;
-    key = address_key(&conn->address, &len);
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ key[i]) * 16777619u;
-    conn->bucket = hash % BUCKETS;
-    for (const struct conn *c = server->buckets[conn->bucket]; c; c = c->peers) {
-        other = address_key(&c->address, &other_len);
-        n += other_len == len && !memcmp(other, key, len);
-    }
-    if (n >= server->limits.per_address) return false;
-    conn->peers = server->buckets[conn->bucket];
-    server->buckets[conn->bucket] = conn;
-    conn->counted = true;
-    return true;
-}
-
-static void conn_free(struct conn *conn)
-{
-    struct http_server *server = conn->server;
-
-    if (conn->counted) {
-        struct conn **at = &server->buckets[conn->bucket];
-        while (*at != conn)
-            at = &(*at)->peers;
-        *at = conn->peers;
-    }
-    if (conn->prev)
-        conn->prev->next = conn->next;
-    else
-        server->conns = conn->next;
-    if (conn->next) conn->next->prev = conn->prev;
-    server->stats.connections--;
-    free(conn);
-}
-
-static void conn_shut(struct conn *conn)
-{
-    if (conn->shut) return;
-    conn->shut = true;
-    (void)shutdown(conn->fd, SHUT_RDWR);
-}
-
-static void set_phase(struct conn *conn, enum phase phase, int timeout_ms)
-{
-    conn->phase = phase;
-    conn->deadline = timeout_ms > 0 ? uv_now(conn->server->loop) + (uint64_t)timeout_ms : 0;
-}
-
-/* Hands an accepted socket to the library, which closes it in any case. */
-static void conn_start(struct http_server *server, int fd, const struct sockaddr_storage *address,
-                       socklen_t len)
-{
-    struct conn *conn = calloc(1, sizeof(*conn));
-
-    if (!conn) {
-        close(fd);
-        return;
-    }
-    conn->server = server;
-    conn->fd = fd;
-    conn->address = *address;
-    if (!count_peer(server, conn)) {
-        server->stats.refused_addresses++;
-        close(fd);
-        free(conn);
-        return;
-    }
-    set_phase(conn, PHASE_HEADERS, server->limits.header_timeout_ms);
-    conn->next = server->conns;
-    if (conn->next) conn->next->prev = conn;
-    server->conns = conn;
-    server->stats.connections++;
-    server->stats.accepted++;
-    server->run_needed = true;
-    if (MHD_add_connection(server->mhd, fd, (const struct sockaddr *)address, len) != MHD_YES && !conn->mhd)
-        conn_free(conn);
-}
-
-static void on_notify_connection(void *arg, struct MHD_Connection *mhd, void **context,
-                                 enum MHD_ConnectionNotificationCode code)
-{
-    struct http_server *server = arg;
-    struct conn *conn = *context;
-
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        for (conn = server->conns; conn && (conn->mhd || conn->fd != fd);)
-            conn = conn->next;
-        *context = conn;
-        if (conn) conn->mhd = mhd;
-    } else if (conn) {
-        *context = NULL;
-        assert(!conn->req);
-        conn_free(conn);
-    }
-}
-
-/* At the limit the connection that has been idle for longest makes room. */
-static void evict_idle(struct http_server *server)
-{
-    struct conn *oldest = NULL;
-
-    for (struct conn *conn = server->conns; conn; conn = conn->next) {
-        if (conn->phase == PHASE_IDLE && !conn->shut && (!oldest || conn->deadline < oldest->deadline))
-            oldest = conn;
-    }
-    if (oldest) conn_shut(oldest);
-}
-
-static void on_listener(uv_poll_t *handle, int status, int events);
-
-static void pause_listener(struct http_server *server, bool pause)
-{
-    if (server->paused == pause || server->listen_fd < 0) return;
-    server->paused = pause;
-    if (pause)
-        (void)uv_poll_stop(&server->listener);
-    else
-        (void)uv_poll_start(&server->listener, UV_READABLE, on_listener);
-}
-
-static void on_listener(uv_poll_t *handle, int status, int events)
-{
-    struct http_server *server = handle->data;
-
-    (void)status;
-    (void)events;
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
-        struct sockaddr_storage address = {0};
-        socklen_t len = sizeof(address);
-        int fd;
-
-        if (server->stats.connections >= server->limits.connections) {
-            pause_listener(server, true);
-            evict_idle(server);
-            return;
-        }
-        fd = accept4(server->listen_fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            conn_start(server, fd, &address, len);
-        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_event(LOG_WARNING, "accept_failed",
-                      (struct log_field[]){log_str("error", strerror(errno)), log_end()});
-            pause_listener(server, true); /* the sweep tries again */
-            evict_idle(server);
-            return;
-        } else if (errno != EINTR && errno != ECONNABORTED) {
-            return;
-        }
-    }
-}
 
 /* ---- requests ---- */
 
@@ -296,7 +53,7 @@ static void *on_request_line(void *arg, const char *target, struct MHD_Connectio
     req->conn = conn;
     req->raw = target;
     conn->req = req;
-    if (conn->phase != PHASE_HEADERS) set_phase(conn, PHASE_HEADERS, server->limits.header_timeout_ms);
+    if (conn->phase != PHASE_HEADERS) conn_phase(conn, PHASE_HEADERS, server->limits.header_timeout_ms);
     return req;
 }
 
@@ -316,7 +73,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
     }
     if (req->response) MHD_destroy_response(req->response);
     req->conn->req = NULL;
-    set_phase(req->conn, PHASE_IDLE, server->limits.keepalive_ms);
+    conn_phase(req->conn, PHASE_IDLE, server->limits.keepalive_ms);
     free(req->target);
     free(req->body);
     free(req);
@@ -338,7 +95,7 @@ static enum MHD_Result send_answer(struct http_request *req)
             LOG_ERROR, "answer_failed",
             (struct log_field[]){log_str("target", req->target), log_i64("status", req->status), log_end()});
     metrics_http(req->method, req->status);
-    set_phase(req->conn, PHASE_ANSWER, ANSWER_MS);
+    conn_phase(req->conn, PHASE_ANSWER, ANSWER_MS);
     return rc;
 }
 
@@ -387,7 +144,7 @@ static enum MHD_Result begin_request(struct http_request *req)
     req->admitted = true;
     server->stats.requests++;
     server->stats.in_flight++;
-    set_phase(req->conn, PHASE_BODY, server->limits.request_timeout_ms);
+    conn_phase(req->conn, PHASE_BODY, server->limits.request_timeout_ms);
     limit = server->handlers.admit(server->handlers.arg, req);
     size = announced(req);
     if (limit >= 0) {
@@ -437,7 +194,7 @@ static enum MHD_Result finish_request(struct http_request *req)
     if (!answered(req) && req->too_large) refuse_large(req);
     if (!answered(req) && !req->handled) {
         req->handled = true;
-        set_phase(req->conn, PHASE_HANDLING, 0);
+        conn_phase(req->conn, PHASE_HANDLING, 0);
         server->handlers.handle(server->handlers.arg, req);
     }
     if (answered(req)) return send_answer(req);
@@ -517,7 +274,7 @@ static void run_library(struct http_server *server)
     server->run_needed = false;
     (void)MHD_run(server->mhd);
     if (server->paused && !server->quiescing && server->stats.connections < server->limits.connections)
-        pause_listener(server, false);
+        conn_pause_listener(server, false);
 }
 
 static void on_epoll(uv_poll_t *handle, int status, int events)
@@ -571,9 +328,9 @@ static void on_sweep(uv_timer_t *timer)
     }
     if (server->paused) {
         if (server->stats.connections < server->limits.connections)
-            pause_listener(server, false);
+            conn_pause_listener(server, false);
         else
-            evict_idle(server);
+            conn_evict_idle(server);
     }
 }
 
@@ -615,7 +372,7 @@ static int start_library(struct http_server *server, struct error *err)
         (unsigned)server->limits.connections + 8, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_URI_LOG_CALLBACK,
         on_request_line, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-        MHD_OPTION_NOTIFY_CONNECTION, on_notify_connection, server, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_CONNECTION, conn_on_notify, server, MHD_OPTION_END);
     if (!server->mhd)
         return error_set(err, ST_INTERNAL, "the HTTP library does not start: %s", strerror(errno));
     return 0;
@@ -633,7 +390,7 @@ static void start_handles(struct http_server *server)
     server->handles = 5;
     server->listener.data = server->epoll.data = server->prepare.data = server;
     server->again.data = server->sweep.data = server;
-    (void)uv_poll_start(&server->listener, UV_READABLE, on_listener);
+    (void)uv_poll_start(&server->listener, UV_READABLE, conn_on_listener);
     (void)uv_poll_start(&server->epoll, UV_READABLE, on_epoll);
     (void)uv_prepare_start(&server->prepare, on_prepare);
     (void)uv_timer_start(&server->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
@@ -784,7 +541,7 @@ const char *http_local(const struct http_request *req)
 
 bool http_is_loopback_or_unix(const struct http_request *req)
 {
-    return is_loopback(&req->conn->address);
+    return conn_is_loopback(&req->conn->address);
 }
 
 struct each {

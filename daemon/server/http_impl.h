@@ -1,0 +1,86 @@
+/* What http.c and http_conn.c share. */
+#ifndef GREEDYLRD_SERVER_HTTP_IMPL_H
+#define GREEDYLRD_SERVER_HTTP_IMPL_H
+
+#include "server/http.h"
+
+#include "server/listen.h"
+
+#include <microhttpd.h>
+#include <sys/socket.h>
+
+enum phase {
+    PHASE_HEADERS, /* accepted, or in the middle of headers */
+    PHASE_BODY,
+    PHASE_HANDLING, /* the service has it; no deadline */
+    PHASE_ANSWER,
+    PHASE_IDLE,
+};
+
+struct conn {
+    struct http_server *server;
+    struct conn *next, *prev;   /* of the server */
+    struct conn *peers;         /* of the bucket; only if counted */
+    struct MHD_Connection *mhd; /* NULL until the library has taken it */
+    struct http_request *req;
+    int fd;
+    enum phase phase;
+    bool counted, shut;
+    uint64_t deadline; /* loop time, ms; 0: none */
+    unsigned bucket;
+    struct sockaddr_storage address;
+    char peer[64], local[64]; /* made when asked for */
+};
+
+struct http_request {
+    struct conn *conn;
+    void *user;
+    const char *method, *version;
+    const char *raw; /* the target where the library had it; for comparison only */
+    char *target;
+    uint8_t *body;
+    size_t len, cap, limit, dropped;
+    struct MHD_Response *response;
+    int status;
+    bool admitted, discard, too_large, handled, suspended, gone, failed, close;
+};
+
+#define CONN_BUCKETS 1024
+
+struct http_server {
+    uv_loop_t *loop;
+    struct http_limits limits;
+    struct http_handlers handlers;
+    struct http_stats stats;
+    struct MHD_Daemon *mhd;
+    struct conn *conns;
+    struct conn *buckets[CONN_BUCKETS];
+    uv_poll_t listener, epoll;
+    uv_prepare_t prepare;
+    uv_timer_t again, sweep;
+    int listen_fd, handles;
+    bool inherited, run_needed, paused, quiescing, closing;
+    char address[LISTEN_ADDRESS_MAX];
+    void (*done)(void *arg);
+    void *done_arg;
+};
+
+bool conn_is_loopback(const struct sockaddr_storage *address);
+
+/* timeout_ms 0: no deadline. */
+void conn_phase(struct conn *conn, enum phase phase, int timeout_ms);
+
+/* Makes the library see the connection's end. */
+void conn_shut(struct conn *conn);
+
+/* At the limit the connection that has been idle for longest makes room. */
+void conn_evict_idle(struct http_server *server);
+
+void conn_on_listener(uv_poll_t *handle, int status, int events);
+void conn_pause_listener(struct http_server *server, bool pause);
+
+/* The library's notice of a connection's beginning and end. */
+void conn_on_notify(void *arg, struct MHD_Connection *mhd, void **context,
+                    enum MHD_ConnectionNotificationCode code);
+
+#endif
