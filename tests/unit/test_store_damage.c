@@ -245,14 +245,22 @@ static uint32_t run_into_full_disk(struct fix *f, uint32_t revision, int variant
 static void check_full_disk(struct fix *f)
 {
     uint32_t revision = 0;
+    struct fix crashed = {0};
 
+    strcpy(crashed.dir, "/tmp/greedylrd-crashed-XXXXXX");
+    cr_assert(mkdtemp(crashed.dir));
+    strcat(crashed.dir, "/data");
     fix_open(f, 0);
     create_job(f, 1, "a", "");
     for (int cycle = 0; cycle < 21; cycle++) {
         fill(f);
         uint32_t reached = run_into_full_disk(f, revision, cycle % 7);
         check_history(f, 1, 1, reached); /* reads go on, and what was acknowledged is there */
-        (void)!try_decide(f, 1, reached + 7);
+        help_copy(f->dir, crashed.dir);
+        fix_open(&crashed, 0);
+        check_history(&crashed, 1, 1, reached); /* and nothing else, if the power goes now */
+        fix_close(&crashed);
+        help_remove(crashed.dir);
         make_room(f);
         OK(store_probe(f->store, &f->err), f);
         revision = reached;
@@ -266,6 +274,7 @@ static void check_full_disk(struct fix *f)
         check_history(f, 1, 1, revision);
     }
     fix_close(f);
+    fix_end(&crashed);
 }
 
 Test(store, a_full_disk_loses_nothing_and_passes)

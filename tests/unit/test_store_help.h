@@ -33,10 +33,10 @@ static inline void fix_open(struct fix *f, uint32_t history_limit)
     OK(store_reader_open(f->store, &f->reader, &f->err), f);
 }
 
-static inline void fix_begin(struct fix *f)
+static inline void fix_begin_in(struct fix *f, const char *base)
 {
     memset(f, 0, sizeof(*f));
-    strcpy(f->dir, "/tmp/greedylrd-store-XXXXXX");
+    snprintf(f->dir, sizeof(f->dir), "%s/greedylrd-store-XXXXXX", access(base, W_OK) ? "/tmp" : base);
     cr_assert(mkdtemp(f->dir));
     strcat(f->dir, "/data");
     fix_open(f, 0);
@@ -47,6 +47,11 @@ static inline void fix_close(struct fix *f)
     store_reader_close(f->reader);
     OK(store_close(f->store, &f->err), f);
     f->store = NULL;
+}
+
+static inline void fix_begin(struct fix *f)
+{
+    fix_begin_in(f, "/tmp");
 }
 
 /* Removes a directory made by these tests, files only below it. */
@@ -154,10 +159,20 @@ static inline int try_decide(struct fix *f, uint64_t uid, uint32_t revision)
     return store_commit(f->store, &change, 1, &f->err);
 }
 
+/* In batches, as the writer commits. */
 static inline void decide(struct fix *f, uint64_t uid, uint32_t from, uint32_t to)
 {
-    for (uint32_t r = from; r <= to; r++)
-        OK(try_decide(f, uid, r), f);
+    enum { BATCH = 40 };
+    static struct made made[BATCH];
+    struct store_change changes[BATCH];
+
+    for (uint32_t r = from; r <= to;) {
+        size_t n = 0;
+
+        for (; n < BATCH && r <= to; n++, r++)
+            changes[n] = change_of(uid, make_decision(&made[n], uid, r));
+        OK(store_commit(f->store, changes, n, &f->err), f);
+    }
 }
 
 static inline struct store_job make_job(uint64_t uid, const char *name, const char *labels)
