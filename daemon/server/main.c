@@ -149,13 +149,13 @@ static void on_watchdog(uv_timer_t *timer)
 
 /* ---- the beginning ---- */
 
-static int check_exposure(const struct options *o, struct error *err)
+static int check_exposure(const struct options *o, const char *address, struct error *err)
 {
-    if (!options_listen_is_public(o->listen)) return 0;
+    if (!options_listen_is_public(address)) return 0;
     if ((o->insecure & INSECURE_NO_TOKENS) && (o->insecure & INSECURE_NO_TLS)) {
         log_event(LOG_WARNING, "insecure",
                   (struct log_field[]){
-                      log_str("listen", o->listen),
+                      log_str("listen", address),
                       log_str("note", "anybody who reaches this address can set learning rates"), log_end()});
         return 0;
     }
@@ -193,6 +193,8 @@ static int start_parts(struct daemon *d, struct error *err)
     struct http_handlers handlers = api_handlers(d->api);
     if (http_listen(&d->loop, o->listen, fd, &limits, &handlers, &d->http, err)) return (int)err->status;
     api_set_server(d->api, d->http);
+    /* An inherited socket listens where the service manager says, not where --listen does. */
+    if (fd >= 0 && check_exposure(o, http_server_address(d->http), err)) return (int)err->status;
     return guard_add_address(d->guard, http_server_address(d->http), err);
 }
 
@@ -232,7 +234,7 @@ static int run(struct daemon *d)
 {
     struct error err = {0};
 
-    if (check_exposure(&d->options, &err)) return refuse(&err);
+    if (check_exposure(&d->options, d->options.listen, &err)) return refuse(&err);
     if (uv_loop_init(&d->loop)) return EXIT_RUNTIME;
     start_signals(d);
     if (start_parts(d, &err)) _exit(refuse(&err)); /* threads may run; nothing was promised yet */
@@ -266,7 +268,7 @@ int main(int argc, char **argv)
     } else {
         log_open(d.options.log_level, d.options.log_format);
         if (d.options.check_config) {
-            code = check_exposure(&d.options, &err) ? refuse(&err) : EXIT_CLEAN;
+            code = check_exposure(&d.options, d.options.listen, &err) ? refuse(&err) : EXIT_CLEAN;
             if (!code) options_print(&d.options, stdout);
         } else {
             signal(SIGPIPE, SIG_IGN);
