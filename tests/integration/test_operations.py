@@ -1,0 +1,457 @@
+"""Running it: options, exit codes, signals, readiness, logs, metrics, sockets, systemd, installation, man page."""
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from harness import BINARY, ROOT, Daemon, DaemonTest, wait_until
+
+NEVER = "/nonexistent/greedylrd"
+
+
+def contents(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def run(*args, env=None, **kwargs):
+    return subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=60,
+                          env=dict(os.environ, **(env or {})), **kwargs)
+
+
+class Options(unittest.TestCase):
+    def flags(self):
+        return re.findall(r"^  --([a-z-]+)", run("--help").stdout, re.M)
+
+    def test_help_and_version(self):
+        for args in (("--help",), ("-h",), ("--nonsense", "--help")):
+            self.assertEqual(run(*args).returncode, 0)
+        self.assertGreater(len(self.flags()), 15)
+        self.assertRegex(run("--version").stdout, r"^greedylrd \d+\.\d+\.\d+\n$")
+
+    def test_man_page_has_every_option(self):
+        with open(os.path.join(ROOT, "daemon", "greedylrd.8"), encoding="utf-8") as f:
+            page = f.read()
+        documented = re.findall(r"^\.It Fl -([a-z-]+)", page, re.M)
+        self.assertEqual(documented, self.flags())
+        text = run("--help").stdout
+        for flag, default in re.findall(r"^  --([a-z-]+).*\n.*\(default ([^)]*)\)", text, re.M):
+            item = page.split(".It Fl -" + flag)[1].split(".It Fl")[0]
+            self.assertIn("Default: %s." % default, item, flag)
+
+    @unittest.skipUnless(shutil.which("mandoc"), "mandoc is not installed")
+    def test_man_page_is_clean(self):
+        r = subprocess.run(["mandoc", "-Tlint", os.path.join(ROOT, "daemon", "greedylrd.8")], capture_output=True, text=True)
+        # Whether other manuals are installed is not this page's business.
+        said = [line for line in (r.stdout + r.stderr).splitlines() if "mandoc.db" not in line and "Xr" not in line]
+        self.assertEqual(said, [])
+
+    def test_refused(self):
+        for args, names in ((("--nonsense",), "--nonsense"), (("extra",), "extra"), (("--listen",), "--listen"),
+                            (("--max-body", "12Q"), "--max-body"), (("--max-body", "1"), "--max-body"),
+                            (("--max-connections", "0"), "--max-connections"), (("--header-timeout", "5"), "--header-timeout"),
+                            (("--log-level", "loud"), "--log-level"), (("--log-format", "xml"), "--log-format"),
+                            (("--listen", "nowhere"), "--listen"), (("--listen", "127.0.0.1:99999"), "--listen"),
+                            (("--insecure", "everything"), "--insecure"), (("--allow-host", "http://x"), "--allow-host"),
+                            (("--max-batch-body", "1K"), "--max-batch-body"), (("--data-dir", ""), "--data-dir")):
+            r = run(*(args if args[0] == "--data-dir" else ("--data-dir", NEVER) + args))
+            self.assertEqual(r.returncode, 2, (args, r.stderr))
+            self.assertIn(names, r.stderr)
+            self.assertIn("--help", r.stderr)
+        self.assertFalse(os.path.exists(NEVER))
+
+    def test_public_addresses_are_refused(self):
+        for address in ("0.0.0.0:0", "[::]:0", "192.0.2.1:8571", "[2001:db8::1]:1", "[::ffff:0.0.0.0]:0"):
+            for more in ((), ("--insecure", "no-tls"), ("--insecure", "no-tokens")):
+                r = run("--listen", address, "--data-dir", NEVER, *more)
+                self.assertEqual(r.returncode, 2, (address, r.stderr))
+                self.assertIn(address, r.stderr)
+                self.assertIn("--insecure no-tokens,no-tls", r.stderr)
+        d = Daemon("--insecure", "no-tokens,no-tls")
+        self.addCleanup(d.close)
+        d.flags += ["--listen", "0.0.0.0:0"]
+        d.start()
+        d.close()
+        self.assertIn("insecure", d.stderr)
+
+    def test_environment(self):
+        for env, args, line in (({"GREEDYLRD_MAX_BODY": "32K"}, (), "max-body = 32K"),
+                                ({"GREEDYLRD_MAX_BODY": "32K"}, ("--max-body", "16K"), "max-body = 16K"),
+                                ({"GREEDYLRD_NO_AUTO_CREATE": "true"}, (), "no-auto-create = true"),
+                                ({"GREEDYLRD_DATA_DIR": NEVER + "2"}, (), "data-dir = " + NEVER + "2"),
+                                ({"STATE_DIRECTORY": NEVER + "3"}, (), "data-dir = " + NEVER + "3")):
+            more = () if "DATA_DIR" in str(env) or "STATE" in str(env) else ("--data-dir", NEVER)
+            r = run("--check-config", *more, *args, env=env)
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn(line, r.stdout.splitlines())
+        r = run("--check-config", "--data-dir", NEVER, env={"GREEDYLRD_MAX_BODY": "many"})
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("GREEDYLRD_MAX_BODY", r.stderr)
+
+    def test_check_config(self):
+        flags = set(self.flags()) - {"check-config", "version", "help"}
+        r = run("--check-config", "--data-dir", NEVER)
+        self.assertEqual({line.split(" =")[0] for line in r.stdout.splitlines()}, flags)
+        self.assertFalse(os.path.exists(NEVER))
+        self.assertEqual(run("--check-config", "--data-dir", NEVER, "--listen", "0.0.0.0:1").returncode, 2)
+
+    def test_port_in_use(self):
+        with socket.create_server(("127.0.0.1", 0)) as s, tempfile.TemporaryDirectory() as folder:
+            r = run("--listen", "127.0.0.1:%d" % s.getsockname()[1], "--data-dir", folder)
+            self.assertIn(r.returncode, (1, 2))
+            self.assertIn("in use", r.stderr)
+
+
+class Data(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="greedylrd-test-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.d = Daemon(data=self.folder)
+        self.path = os.path.join(self.folder, "greedylr.db")
+
+    def refused(self, code, *words):
+        r = run("--listen", "127.0.0.1:0", "--data-dir", self.folder)
+        self.assertEqual(r.returncode, code, r.stderr)
+        self.assertEqual(r.stdout, "")
+        for word in words:
+            self.assertIn(word, r.stderr)
+
+    def filled(self):
+        self.d.start()
+        self.d.ok("POST", "/v1/jobs/a:report", {"step": 1, "loss": 1, "lr": 0.1})
+        self.assertEqual(self.d.stop(), 0)
+
+    def test_one_daemon_at_a_time(self):
+        self.d.start()
+        self.addCleanup(self.d.close)
+        self.refused(3, self.folder, str(self.d.process.pid))
+        self.assertEqual(self.d.request("GET", "/readyz")[0], 200)
+        self.d.kill()
+        self.d.start()  # a killed holder's lock is no obstacle
+
+    def test_newer_schema(self):
+        self.filled()
+        with sqlite3.connect(self.path) as db:
+            db.execute("PRAGMA user_version=999")
+        db.close()
+        before = contents(self.path)
+        self.refused(4, "999", self.path)
+        self.assertEqual(contents(self.path), before)
+
+    def test_damaged(self):
+        self.filled()
+        for name, data in (("not a database", b"not a database" * 1000), ("empty", b""), ("cut", contents(self.path)[:5000]),
+                           ("zeroed", b"\0" * 20480)):
+            with self.subTest(name):
+                for suffix in ("-wal", "-shm"):
+                    if os.path.exists(self.path + suffix):
+                        os.unlink(self.path + suffix)
+                with open(self.path, "wb") as f:
+                    f.write(data)
+                self.refused(3, "greedylr.db")
+                self.assertEqual(contents(self.path), data)
+
+    def test_foreign_database(self):
+        with sqlite3.connect(self.path) as db:
+            db.execute("CREATE TABLE mine(x)")
+        db.close()
+        self.refused(3, "greedylr.db")
+
+    def test_unusable_directories(self):
+        with open(self.path + ".file", "w", encoding="utf-8"):
+            pass
+        r = run("--listen", "127.0.0.1:0", "--data-dir", self.path + ".file")
+        self.assertEqual(r.returncode, 3, r.stderr)
+        r = run("--listen", "127.0.0.1:0", "--data-dir", "/proc/nothing/here")
+        self.assertEqual(r.returncode, 3, r.stderr)
+
+    def test_nobody_else_reads_it(self):
+        shutil.rmtree(self.folder)
+        self.filled()
+        self.assertEqual(stat.S_IMODE(os.stat(self.folder).st_mode) & 0o077, 0)
+        for name in os.listdir(self.folder):
+            self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.folder, name)).st_mode) & 0o077, 0, name)
+
+    def test_people_may_look_while_it_runs(self):
+        self.d.start()
+        self.addCleanup(self.d.close)
+        for step in range(50):
+            self.d.ok("POST", "/v1/jobs/a:report", {"step": step, "loss": 1, "lr": 0.1})
+            with sqlite3.connect("file:%s?mode=ro" % self.path, uri=True) as db:
+                self.assertEqual(db.execute("SELECT name FROM job").fetchall(), [("a",)])
+            db.close()
+
+
+class Signals(DaemonTest):
+    def test_both_stop_cleanly(self):
+        for how in (signal.SIGTERM, signal.SIGINT):
+            self.d.ok("POST", "/v1/jobs/j:report", {"loss": 1, "lr": 0.1})
+            self.assertEqual(self.d.stop(how), 0)
+            self.d.start()
+        self.assertEqual(len(self.d.decisions("j")), 2)
+
+    def test_hangup_changes_nothing(self):
+        self.d.process.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
+        self.assertEqual(self.d.request("GET", "/readyz")[0], 200)
+
+    def test_drains_under_load(self):
+        acknowledged, stop = {}, threading.Event()
+
+        def load(job):
+            connection, step = None, 0
+            while not stop.is_set():
+                try:
+                    connection = connection or self.d.connection()
+                    status, answer = self.d.call("POST", "/v1/jobs/%s:report" % job,
+                                                 {"step": step + 1, "loss": 1.0 / (step + 1), "lr": 0.1}, connection=connection)
+                except (OSError, http.client.HTTPException, ValueError):
+                    connection = None
+                    time.sleep(0.01)
+                    continue
+                if status == 200:
+                    step += 1
+                    acknowledged[job] = (step, answer["lrs"])
+
+        threads = [threading.Thread(target=load, args=("j%d" % i,), daemon=True) for i in range(4)]
+        for t in threads:
+            t.start()
+        for _ in range(3):
+            time.sleep(0.3)
+            self.assertEqual(self.d.stop(signal.SIGTERM), 0)
+            self.d.start()
+        stop.set()
+        for t in threads:
+            t.join(20)
+        for job, (step, lrs) in acknowledged.items():
+            history = self.d.decisions(job)
+            self.assertEqual([d["step"] for d in history][:step], list(range(1, step + 1)))
+            self.assertEqual(history[step - 1]["lrs"], lrs)
+
+    def test_slow_request_is_answered_before_the_end(self):
+        body = b'{"step":1,"loss":1,"lr":0.1}'
+        with socket.create_connection(("127.0.0.1", self.d.port), 10) as s:
+            s.sendall(b"POST /v1/jobs/slow:report HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+                      + body[:5])
+            time.sleep(0.2)
+            self.d.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            self.assertIsNone(self.d.process.poll())
+            s.sendall(body[5:])
+            answer = b""
+            while more := s.recv(65536):
+                answer += more
+        self.assertRegex(answer, rb"^HTTP/1\.1 (200|503) ")
+        self.assertEqual(self.d._ended(), 0)
+        self.d.start()
+        status, _ = self.d.call("GET", "/v1/jobs/slow")
+        self.assertEqual(status, 200 if answer.startswith(b"HTTP/1.1 200") else 404)
+
+
+class Watching(DaemonTest):
+    def test_plain_paths(self):
+        for path, text in (("/livez", "ok\n"), ("/readyz", "ok\n"), ("/healthz", "ok\n")):
+            status, _, body = self.d.request("GET", path)
+            self.assertEqual((status, body.decode()), (200, text))
+        lines = self.d.request("GET", "/readyz?verbose")[2].decode().splitlines()
+        self.assertGreater(len(lines), 1)
+        for line in lines[:-1]:
+            self.assertRegex(line, r"^\[\+\] \w+ ok")
+        self.assertEqual(self.d.ok("GET", "/version")["name"], "greedylrd")
+
+    def samples(self):
+        """Prometheus text, parsed strictly."""
+        text, found, types = self.d.request("GET", "/metrics")[2].decode(), {}, {}
+        self.assertTrue(text.endswith("\n"))
+        for line in text.splitlines():
+            if line.startswith("# "):
+                kind, name, rest = line[2:].split(" ", 2)
+                self.assertIn(kind, ("HELP", "TYPE"))
+                if kind == "TYPE":
+                    self.assertNotIn(name, types)
+                    self.assertIn(rest, ("counter", "gauge", "histogram"))
+                    types[name] = rest
+                continue
+            m = re.fullmatch(r'([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*\})? (-?[0-9.e+-]+|[+-]Inf|NaN)', line)
+            self.assertIsNotNone(m, line)
+            base = re.sub(r"_(bucket|sum|count)$", "", m[1])
+            self.assertTrue(m[1] in types or types.get(base) == "histogram", line)
+            self.assertNotIn(m[1] + (m[2] or ""), found)
+            found[m[1] + (m[2] or "")] = float(m[3])
+        for name, kind in types.items():
+            self.assertEqual(name.endswith("_total"), kind == "counter", name)
+        return found
+
+    def test_metrics(self):
+        before = self.samples()
+        self.d.ok("POST", "/v1/jobs/j:report", {"step": 1, "loss": 1, "lr": 0.1})
+        self.d.ok("POST", "/v1/jobs/j:report", {"step": 1, "loss": 2})
+        self.d.ok("POST", "/v1/jobs/j:report", {"step": 2, "loss": 2, "applied_lr": 0.5})
+        self.assertEqual(self.d.call("POST", "/v1/jobs/none:report", {"loss": 2})[0], 404)
+        after = self.samples()
+        grown = lambda name: after.get(name, 0) - before.get(name, 0)
+        self.assertEqual(grown('greedylrd_reports_total{result="decided"}'), 2)
+        self.assertEqual(grown('greedylrd_reports_total{result="duplicate"}'), 1)
+        self.assertEqual(grown('greedylrd_reports_total{result="refused"}'), 1)
+        self.assertEqual(grown("greedylrd_step_conflicts_total"), 1)
+        self.assertEqual(grown("greedylrd_applied_mismatch_total"), 1)
+        self.assertEqual(grown('greedylrd_refusals_total{reason="JOB_NOT_FOUND"}'), 1)
+        self.assertEqual(after["greedylrd_jobs"], 1)
+        self.assertEqual(after["greedylrd_store_writable"], 1)
+        self.assertGreater(after["greedylrd_store_bytes"], 0)
+        self.assertGreaterEqual(after["greedylrd_commits_total"], 2)
+        for name, value in before.items():
+            if name.split("{")[0].endswith(("_total", "_count", "_bucket")):
+                self.assertGreaterEqual(after[name], value, name)
+
+    def test_logs(self):
+        for form in ("json", "logfmt"):
+            d = Daemon("--log-format", form, "--log-level", "debug")
+            self.addCleanup(d.close)
+            d.start()
+            d.ok("POST", "/v1/jobs/log:report", {"step": 7, "loss": 1, "lr": 0.1})
+            d.ok("POST", "/v1/jobs/log:report", {"step": 7, "loss": 2})
+            d.call("POST", "/v1/jobs/log:report", '{"x\\u0007\\ny": 1}')
+            d.close()
+            lines = d.stderr.splitlines()
+            self.assertGreater(len(lines), 3)
+            if form == "json":
+                events = [json.loads(line) for line in lines]
+                decision = next(e for e in events if e["event"] == "decision")
+                self.assertEqual((decision["job"], decision["step"]), ("log", 7))
+                conflict = next(e for e in events if e["event"] == "step_conflict")
+                self.assertEqual(conflict["level"], "warning")
+            else:
+                for line in lines:
+                    self.assertRegex(line, r'^(?:[a-z_]+=(?:[^ "]+|"(?:[^"\\]|\\.)*")(?: |$))+$')
+                self.assertTrue(any("event=decision" in line and "job=log" in line for line in lines))
+
+
+class Sockets(unittest.TestCase):
+    def test_unix_socket(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "s")
+            args = [BINARY, "--listen", "unix:" + path, "--data-dir", os.path.join(folder, "data")]
+            for _ in range(2):  # the second start finds the first one's socket file
+                process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                try:
+                    self.assertEqual(process.stdout.readline(), "greedylrd listening on unix:%s\n" % path)
+                    self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o660)
+                    c = http.client.HTTPConnection("localhost")
+                    c.sock = socket.socket(socket.AF_UNIX)
+                    c.sock.connect(path)
+                    c.request("POST", "/v1/jobs/u:report", '{"loss":1,"lr":0.1}')
+                    self.assertEqual(c.getresponse().status, 200)
+                    c.close()
+                finally:
+                    process.kill()
+                    process.communicate()
+
+    def inherited(self, data, listener, env=None):
+        """The daemon as systemd starts it: the listening socket as descriptor 3."""
+        script = 'exec 3<&%d; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"' % listener.fileno()
+        return subprocess.Popen(["bash", "-c", script, "sh", BINARY, "--data-dir", data], pass_fds=(listener.fileno(),),
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=dict(os.environ, **(env or {})))
+
+    def test_socket_activation_refuses_no_connection_during_a_restart(self):
+        with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+            port, answers = listener.getsockname()[1], []
+            process = self.inherited(folder, listener)
+            try:
+                process.stdout.readline()
+                for step in (1, 2):
+                    if step == 2:
+                        process.terminate()
+                        process.communicate(timeout=30)
+                        self.assertEqual(process.returncode, 0)
+                    c = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+                    c.request("POST", "/v1/jobs/s:report", json.dumps({"step": step, "loss": 1, "lr": 0.1}))
+                    if step == 2:  # connected while nobody was there
+                        process = self.inherited(folder, listener)
+                    answers.append(json.loads(c.getresponse().read())["revision"])
+                    c.close()
+                self.assertEqual(answers, [1, 2])
+            finally:
+                process.kill()
+                process.communicate()
+
+    def test_notify_and_watchdog(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(os.path.join(folder, "notify"))
+            notify.settimeout(20)
+            d = Daemon(env={"NOTIFY_SOCKET": os.path.join(folder, "notify"), "WATCHDOG_USEC": "200000"})
+            self.addCleanup(d.close)
+            d.start()
+            seen = []
+            end = time.monotonic() + 10
+            while time.monotonic() < end and sum("WATCHDOG=1" in s for s in seen) < 3:
+                seen.append(notify.recv(4096).decode())
+            if not seen or not any("READY=1" in s for s in seen):
+                self.skipTest("built without libsystemd") if not seen else self.fail(seen)
+            self.assertGreaterEqual(sum("WATCHDOG=1" in s for s in seen), 3)
+            d.close()
+            notify.settimeout(0.2)
+            try:
+                while True:
+                    seen.append(notify.recv(4096).decode())
+            except TimeoutError:
+                pass
+            self.assertTrue(any("STOPPING=1" in s for s in seen), seen)
+
+
+class Systemd(unittest.TestCase):
+    unit = os.path.join(ROOT, "systemd", "greedylrd.service")
+
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is not installed")
+    def test_exposure(self):
+        r = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", self.unit],
+                           capture_output=True, text=True, env=dict(os.environ, LC_ALL="C.UTF-8"))
+        found = re.search(r"Overall exposure level for greedylrd.service: ([0-9.]+)", r.stdout)
+        self.assertIsNotNone(found, r.stderr)
+        self.assertLessEqual(float(found[1]), 1.5)
+
+    def test_flags_of_the_environment_file_exist(self):
+        flags = {"GREEDYLRD_" + f.upper().replace("-", "_") for f in Options().flags()}
+        with open(os.path.join(ROOT, "systemd", "greedylrd.env"), encoding="utf-8") as f:
+            used = set(re.findall(r"^#?(GREEDYLRD_[A-Z_]+)=", f.read(), re.M))
+        self.assertTrue(used)
+        self.assertLessEqual(used, flags)
+
+    def test_install_and_uninstall(self):
+        with tempfile.TemporaryDirectory() as folder:
+            build = os.path.relpath(os.path.dirname(BINARY), ROOT)
+            # BINARY is there already: what is tested is where things go, not how they are built.
+            make = ["make", "-C", ROOT, "BUILD=" + build, "DESTDIR=" + folder, "PREFIX=/usr", "-o",
+                    build + "/greedylrd", "--no-print-directory"]
+            env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "BUILD"))}
+            subprocess.run(make + ["install"], check=True, capture_output=True, env=env)
+            files = sorted(os.path.relpath(os.path.join(at, f), folder) for at, _, names in os.walk(folder) for f in names)
+            self.assertEqual(files, ["usr/bin/greedylrd", "usr/lib/systemd/system/greedylrd.service",
+                                     "usr/lib/systemd/system/greedylrd.socket", "usr/share/doc/greedylrd/greedylrd.env",
+                                     "usr/share/man/man8/greedylrd.8"])
+            with open(os.path.join(folder, "usr/lib/systemd/system/greedylrd.service"), encoding="utf-8") as f:
+                self.assertIn("\nExecStart=/usr/bin/greedylrd\n", f.read())
+            version = subprocess.run([os.path.join(folder, "usr/bin/greedylrd"), "--version"], capture_output=True)
+            self.assertEqual(version.returncode, 0)
+            if shutil.which("systemd-analyze"):
+                r = subprocess.run(["systemd-analyze", "verify", "--man=false", "--root=" + folder,
+                                    "greedylrd.service", "greedylrd.socket"], capture_output=True, text=True)
+                about = [line for line in r.stderr.splitlines() if "greedylrd" in line and "sysinit.target" not in line]
+                self.assertEqual(about, [])
+            subprocess.run(make + ["uninstall"], check=True, capture_output=True, env=env)
+            self.assertEqual([f for _, _, names in os.walk(folder) for f in names], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
