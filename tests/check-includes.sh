@@ -25,7 +25,7 @@ allowed() { # FILE INCLUDE
     daemon/server/*' "core/'* | daemon/server/*' "store/'* | daemon/server/*' "rpc/'* | daemon/server/*' "server/'*) ;;
     daemon/server/*' "greedylr/v1/'*'.pb-c.h"' | daemon/server/*' "google/protobuf/'*'.pb-c.h"') ;;
     daemon/server/*' <protobuf-c/'* | daemon/server/*' <uv.h>' | daemon/server/*' <uthash.h>') ;;
-    daemon/server/http.c' <microhttpd.h>' | daemon/server/sd.c' <systemd/'*) ;;
+    daemon/server/http*' <microhttpd.h>' | daemon/server/sd.c' <systemd/'*) ;;
     *) return 1 ;;
     esac
 }
