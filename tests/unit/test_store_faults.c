@@ -97,6 +97,8 @@ static bool run_once(int calls, int nth, bool forever, int error)
     store_reader_close(f.reader);
     int rc = store_close(f.store, &f.err);
     cr_assert(rc == 0 || rc == ST_STORE_FULL || rc == ST_STORE_FAILED);
+    if (calls == CALL_SYNC && fault.hits)
+        cr_assert(run.failed || rc == ST_STORE_FAILED, "a failed sync was hidden");
     fault.nth = 0;
     fix_open(&f, 0);
     struct listing l = list_all(&f, 1);
