@@ -110,7 +110,9 @@ static void refuse_large(struct http_request *req)
     static const char text[] = "The body is too large.\n";
     struct error err;
 
-    (void)error_set(&err, ST_BODY_TOO_LARGE, "the body is larger than the %zu bytes accepted here",
+    (void)error_set(&err, ST_BODY_TOO_LARGE,
+                    "the body is larger than the %zu bytes accepted here; split it, or raise --max-body or "
+                    "--max-batch-body",
                     req->limit);
     if (handlers->refuse)
         handlers->refuse(handlers->arg, req, &err);
