@@ -211,8 +211,9 @@ class Sizes(DaemonTest):
         self.assertEqual(status, 400)  # fits; a job and its lr are missing
         status, _, _ = self.d.request("POST", "/v1/simulate", '{"spec":{"lr":1},"losses":[1]}' + " " * 900000)
         self.assertEqual(status, 200)
-        status, _, text = self.d.request("POST", "/v1/jobs:batchReport", " " * (1 << 20) + "{}")
-        self.assertEqual((status, reason(json.loads(text))), (413, "BODY_TOO_LARGE"))
+        # Far too much is answered before it is read, so a client that only writes may see a closed connection.
+        answer = self.d.raw(b"POST /v1/jobs:batchReport HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048578\r\n\r\n", 10)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 413") and b"BODY_TOO_LARGE" in answer, answer)
         status, _, text = self.d.request("POST", SERVICE + "Report", " " * 70000, {"Content-Type": "application/json"})
         self.assertEqual((status, json.loads(text)["code"]), (413, "resource_exhausted"))
 
