@@ -20,6 +20,7 @@
     X(SCHEDULE, "schedule")                                                                                  \
     X(SKIP, "skip")                                                                                          \
     X(OVERRIDE, "override")                                                                                  \
+    X(BEGIN, "begin")                                                                                        \
     X(REWIND, "rewind")                                                                                      \
     X(FORK, "fork")                                                                                          \
     X(IMPORT, "import")                                                                                      \

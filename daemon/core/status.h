@@ -38,8 +38,9 @@ enum error_code {
 
 /* Whether a failed request changed anything. */
 enum error_outcome {
-    OUTCOME_NOTHING, /* nothing was changed */
-    OUTCOME_UNKNOWN, /* it may or may not have happened; the same request is safe to repeat */
+    OUTCOME_NOTHING,  /* nothing was changed */
+    OUTCOME_RECORDED, /* the report's value is durable and counts; its decision is outstanding */
+    OUTCOME_UNKNOWN,  /* it may or may not have happened; the same request is safe to repeat */
 };
 
 /* Everything that can go wrong: reason on the wire, code, HTTP status on the REST face (0: the code's own),
@@ -94,6 +95,30 @@ enum error_outcome {
     X(STEP_CONFLICT, ABORTED, 0, NOTHING, "The step was decided on another value and the job is strict.")    \
     X(STALE_ATTEMPT, FAILED_PRECONDITION, 0, NOTHING,                                                        \
       "The report comes from an attempt that a later one replaced; stop this process.")                      \
+    X(STEP_NOT_FOUND, NOT_FOUND, 0, NOTHING,                                                                 \
+      "No decision of this step is in the history that counts; the message names the nearest one.")          \
+    X(STEP_NOT_DECIDED, DEADLINE_EXCEEDED, 0, NOTHING,                                                       \
+      "The step was not decided within the wait; ask again.")                                                \
+    X(STEP_TOO_FAR_AHEAD, FAILED_PRECONDITION, 0, NOTHING,                                                   \
+      "Eight later steps wait behind the open round already; report the missing ranks, or :rewind.")         \
+    X(ROUND_INCOMPLETE, DEADLINE_EXCEEDED, 0, RECORDED,                                                      \
+      "The round's deadline passed without a quorum; the message names the missing ranks.  The value is "    \
+      "kept: the same report again waits on.")                                                               \
+    X(WAIT_EXPIRED, DEADLINE_EXCEEDED, 0, RECORDED,                                                          \
+      "The request's own time is over and the round goes on with its value; the same report again waits "    \
+      "on.")                                                                                                 \
+    X(REWOUND, ABORTED, 0, NOTHING,                                                                          \
+      "The job went back to an earlier step, or to a new attempt, while the request waited; start again "    \
+      "from there.")                                                                                         \
+    X(STATE_INVALID, INVALID_ARGUMENT, 0, NOTHING,                                                           \
+      "The state_dict lacks a key or has an impossible value; the message names the key.")                   \
+    X(STATE_NOT_EXPORTABLE, FAILED_PRECONDITION, 0, NOTHING,                                                 \
+      "No scheduler in a training process has a state like this job's; the message says why.")               \
+    X(JOB_DELETED, ABORTED, 0, NOTHING, "The job was deleted while the request waited.")                     \
+    X(WATCHER_TOO_SLOW, RESOURCE_EXHAUSTED, 0, NOTHING,                                                      \
+      "The watcher did not keep up; watch again from the last revision it has.")                             \
+    X(TOO_MANY_WAITING, RESOURCE_EXHAUSTED, 0, NOTHING,                                                      \
+      "As many requests wait as the daemon allows; the message names the limit.")                            \
     X(FIELD_FIXED, FAILED_PRECONDITION, 0, NOTHING,                                                          \
       "The setting cannot change on a live job; fork it or create another.")                                 \
     X(REPORT_REQUIRES_STEP, INVALID_ARGUMENT, 0, NOTHING, "The job needs the step of each report.")          \

@@ -142,6 +142,12 @@ int rpc_encode(const struct rpc_call *call, const ProtobufCMessage *answer, stru
     return rc || !out->failed ? rc : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
 }
 
+static const char *const outcomes[] = {
+    [OUTCOME_NOTHING] = "nothing was changed",
+    [OUTCOME_RECORDED] = "the value is recorded: the same request waits on",
+    [OUTCOME_UNKNOWN] = "unknown: the same request is safe to repeat",
+};
+
 static void put_detail(const struct status_info *info, struct buf *out)
 {
     Greedylr__V1__ErrorInfoMetadata outcome = GREEDYLR__V1__ERROR_INFO_METADATA__INIT;
@@ -151,9 +157,7 @@ static void put_detail(const struct status_info *info, struct buf *out)
     char text[sizeof(bytes) / 3 * 4 + 5];
 
     outcome.key = (char *)(uintptr_t) "outcome";
-    outcome.value =
-        (char *)(uintptr_t)(info->outcome == OUTCOME_NOTHING ? "nothing was changed"
-                                                             : "unknown: the same request is safe to repeat");
+    outcome.value = (char *)(uintptr_t)outcomes[info->outcome];
     detail.reason = (char *)(uintptr_t)info->reason;
     detail.domain = (char *)(uintptr_t) "greedylrd";
     detail.metadata = metadata;

@@ -13,7 +13,7 @@ static const struct rpc_method methods[] = {
     {"ListJobs", "GET", "/v1/jobs", "", .no_side_effects = true, IO(list_jobs_request, list_jobs_response)},
     {"UpdateJob", "PATCH", JOB, NULL, IO(update_job_request, job)},
     {"DeleteJob", "DELETE", JOB, "", IO(delete_job_request, delete_job_response)},
-    {"Report", "POST", JOB ":report", NULL, IO(report_request, decision)},
+    {"Report", "POST", JOB ":report", NULL, .query = "wait", IO(report_request, decision)},
     {"BatchReport", "POST", "/v1/jobs:batchReport", NULL, .large_body = true,
      IO(batch_report_request, batch_report_response)},
     {"GetLr", "GET", JOB "/lr", "", .no_side_effects = true, IO(get_lr_request, get_lr_response)},

@@ -331,8 +331,8 @@ static int rest_query(const struct params *params, const struct rpc_call *call, 
 
     for (size_t i = 0; i < params->n; i++) {
         const struct param *p = &params->at[i];
-        const ProtobufCFieldDescriptor *f =
-            !strcmp(m->rest_method, "GET") ? json_field(m->input, p->name) : NULL;
+        bool taken = !strcmp(m->rest_method, "GET") || (m->query && !strcmp(m->query, p->name));
+        const ProtobufCFieldDescriptor *f = taken ? json_field(m->input, p->name) : NULL;
         seen[i] = f;
         if (!strcmp(p->name, "format")) continue;
         if (!f || !strcmp(f->name, "job")) return query_unknown(m, p->name, err);
@@ -342,6 +342,8 @@ static int rest_query(const struct params *params, const struct rpc_call *call, 
                                  "query: %s and %s are the same parameter, given twice", params->at[k].name,
                                  p->name);
         }
+        if (m->query && *(void **)((char *)call->message + f->offset)) /* a message: it has a pointer */
+            return error_set(err, ST_QUERY_INVALID, "query: %s is given in the body as well", p->name);
         if (json_set_text(call->message, f, p->value, err)) return (int)err->status;
     }
     return 0;

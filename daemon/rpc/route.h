@@ -29,6 +29,7 @@ struct rpc_method {
     const char *rest_method; /* "POST" */
     const char *rest_path;   /* "/v1/jobs/{job}:report" */
     const char *body_field;  /* NULL: the body is the message; "": no body; else the body is this field */
+    const char *query;       /* the one field that a method with a body takes from the query too, or NULL */
     bool no_side_effects;    /* Connect serves it by GET too */
     bool large_body;         /* takes --max-batch-body instead of --max-body */
     bool streaming;          /* a stream of answers */

@@ -44,7 +44,7 @@ static const char *const reader_sql[R_COUNT] = {
     /* Events carry the last step as well: only reports decide one. */
     [R_STEP] = "SELECT " DECISION_LIST
                " FROM decision WHERE job=?1 AND step=?2 AND NOT superseded AND action NOT IN "
-               "('override','rewind','fork','import','update','pause','resume','finish') "
+               "('override','begin','rewind','fork','import','update','pause','resume','finish') "
                "ORDER BY revision DESC LIMIT 1",
     [R_REQUEST] =
         "SELECT " DECISION_LIST " FROM decision WHERE job=?1 AND request_id=?2 AND "
