@@ -27,6 +27,7 @@ struct exchange {
     struct rpc_route route;
     struct rpc_call rpc;
     struct call call;
+    char peer[64];
     bool decoded, busy;
 };
 
@@ -277,7 +278,13 @@ static void on_handle(void *arg, struct http_request *http)
     }
     x->api = api;
     x->http = http;
-    x->call = (struct call){x->route.method->name, x->rpc.message, on_call_done, x};
+    snprintf(x->peer, sizeof(x->peer), "%s", http_peer(http));
+    x->call = (struct call){.method = x->route.method->name,
+                            .request = x->rpc.message,
+                            .done = on_call_done,
+                            .arg = x,
+                            .peer = x->peer,
+                            .timeout_ms = x->rpc.timeout_ms};
     x->busy = true;
     http_set_user(http, x);
     service_call(api->config.service, &x->call);
@@ -291,7 +298,10 @@ static void on_closed(void *arg, struct http_request *http)
     http_set_user(http, NULL);
     if (!x) return;
     x->http = NULL;
-    if (!x->busy) exchange_free(x);
+    if (x->busy)
+        service_cancel(&x->call);
+    else
+        exchange_free(x);
 }
 
 static void on_refuse(void *arg, struct http_request *http, const struct error *err)

@@ -81,6 +81,14 @@ void service_call(struct service *service, struct call *call)
     call_fail(call, &err);
 }
 
+void service_cancel(struct call *call)
+{
+    void (*cancel)(struct call *) = call->cancel;
+
+    call->cancel = NULL;
+    if (cancel) cancel(call);
+}
+
 /* A committed change with a decision stays for look-ups until it is folded. */
 static void keep_unfolded(struct service *service, struct change *change)
 {

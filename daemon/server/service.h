@@ -31,6 +31,13 @@ struct call {
     const ProtobufCMessage *request;
     call_done *done;
     void *arg;
+    const char *peer;   /* who asks, for the history of events */
+    int64_t timeout_ms; /* the longest the caller waits; -1: as long as it takes */
+
+    /* Set by a handler whose answer has to wait for others.  The caller calls it, at most once and only before
+     * done, when nobody wants the answer any more; it leads to done at once or later. */
+    void (*cancel)(struct call *call);
+    void *waiting; /* the handler's */
 };
 
 /* store is borrowed until service_stop's callback.  fatal is called once when the process has to end. */
@@ -39,6 +46,8 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
                   struct error *err) WARN_UNUSED;
 
 void service_call(struct service *service, struct call *call);
+/* The caller is gone: ends what only waits. */
+void service_cancel(struct call *call);
 
 /* 0, or why writes are refused now: ST_STORE_FULL, ST_DRAINING. */
 int service_writable(const struct service *service, struct error *err);
