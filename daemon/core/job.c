@@ -2,107 +2,14 @@
  *
  * Happy path of a report: job_step copies the state, lets the ramp or the policy step on the value, takes the
  * rates to answer with and writes down what happened.  Failures leave nothing changed: an attempt that was
- * replaced, a finished job, a refused value, a step beyond uint32.
- *
- * States as bytes, version 1, little-endian: u8 version, u8 length and bytes of the policy's name, u32
- * revision, attempt, step, reports, u8 has_step, u8 status, u32 ramp_done, u32 groups, f64 rates [groups],
- * then what the policy's io writes. */
-#include "core/job.h"
+ * replaced, a finished job, a refused value, a step beyond uint32, rates out of bounds. */
+#include "core/job_impl.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define STATE_VERSION     1
 #define APPLIED_TOLERANCE 1e-6
-
-const char *const job_status_words[] = {"active", "paused", "finished", NULL};
-
-const double *job_lrs(const struct job_state *state)
-{
-    return state->data;
-}
-
-static void *policy_block(struct job_state *state)
-{
-    return state->data + state->groups;
-}
-
-const void *job_policy_state(const struct job_state *state)
-{
-    return state->data + state->groups;
-}
-
-size_t job_state_size(const struct job_spec *spec)
-{
-    return sizeof(struct job_state) + spec->lr.n * sizeof(double) + spec->policy->state_size(spec);
-}
-
-static bool ramping(const struct job_spec *spec, const struct job_state *state)
-{
-    return state->ramp_done < spec->ramp.reports;
-}
-
-/* Rates before any lr_cap: those of the policy, which rests at its initial ones while the ramp leads up to
- * them. */
-static void rates_now(const struct job_spec *spec, const struct job_state *state, double *lrs)
-{
-    const struct ramp *ramp = &spec->ramp;
-
-    spec->policy->rates(spec, job_policy_state(state), lrs);
-    if (!ramping(spec, state)) return;
-    double t = state->ramp_done, n = ramp->reports;
-
-    for (uint32_t i = 0; i < spec->lr.n; i++)
-        lrs[i] = lrs[i] * (ramp->start_factor + (1 - ramp->start_factor) * t / n);
-}
-
-void job_init(const struct job_spec *spec, struct job_state *state)
-{
-    memset(state, 0, job_state_size(spec));
-    state->groups = spec->lr.n;
-    state->status = JOB_ACTIVE;
-    spec->policy->init(spec, policy_block(state));
-    rates_now(spec, state, state->data);
-}
-
-/* The bounds of a policy that has them, by their names in its table; NULL for one that has not. */
-static const double *bounds(const struct job_spec *spec, const char *name)
-{
-    const struct policy *policy = spec->policy;
-    int row = param_find(policy->params, policy->n_params, name);
-
-    if (row < 0 || policy->params[row].kind != PARAM_F64_LIST) return NULL;
-    return param_get(spec->params, &policy->params[row]).list;
-}
-
-/* During a ramp, or under an lr_cap that left the policy alone, the answered rates are not the policy's. */
-static void view_answered(const struct job_spec *spec, const struct job_state *state,
-                          struct policy_view *view)
-{
-    const double *min = bounds(spec, "min_lr"), *max = bounds(spec, "max_lr");
-
-    view->at_min = min != NULL;
-    view->at_max = max != NULL;
-    for (uint32_t i = 0; i < spec->lr.n; i++) {
-        view->at_min = view->at_min && state->data[i] <= min[i];
-        view->at_max = view->at_max && state->data[i] >= max[i];
-    }
-}
-
-void job_view(const struct job_spec *spec, const struct job_state *state, struct policy_view *view)
-{
-    double lrs[GROUPS_MAX];
-
-    spec->policy->view(spec, job_policy_state(state), view);
-    spec->policy->rates(spec, job_policy_state(state), lrs);
-    for (uint32_t i = 0; i < spec->lr.n; i++) {
-        if (lrs[i] < state->data[i] || lrs[i] > state->data[i]) {
-            view_answered(spec, state, view);
-            return;
-        }
-    }
-}
 
 enum report_relation job_relation(const struct job_state *state, const struct job_event *event)
 {
@@ -136,11 +43,11 @@ static void fill_decision(const struct job_spec *spec, const struct job_state *n
     decision->plateaued = view.plateaued;
     decision->groups = next->groups;
     decision->lrs = next->data;
+    snprintf(decision->actor, sizeof(decision->actor), "%s", event->actor ? event->actor : "");
 }
 
-/* Whether a report may be decided at all. */
-static int admit(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
-                 struct error *err)
+int job_admit(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
+              struct error *err)
 {
     char value[DOUBLE_TEXT_MAX];
 
@@ -171,7 +78,7 @@ static int admit(const struct job_spec *spec, const struct job_state *state, con
     return ST_OK;
 }
 
-static bool applied_differs(const struct job_state *state, double applied)
+bool job_applied_differs(const struct job_state *state, double applied)
 {
     double answered = state->data[0];
 
@@ -183,7 +90,7 @@ static void step_ramp(const struct job_spec *spec, struct job_state *next, struc
     next->ramp_done++;
     *out = (struct policy_outcome){.action = ACTION_RAMP};
     snprintf(out->reason, sizeof(out->reason), "ramp: report %u of %u%s", next->ramp_done, spec->ramp.reports,
-             ramping(spec, next) ? "" : "; the policy decides from the next report on");
+             job_ramping(spec, next) ? "" : "; the policy decides from the next report on");
 }
 
 /* Lets whoever is in charge step on the value. */
@@ -197,11 +104,11 @@ static int step_value(const struct job_spec *spec, struct job_state *next, const
                                        .reason = "the job is paused: recorded, nothing changes"};
         return ST_OK;
     }
-    if (ramping(spec, next)) {
+    if (job_ramping(spec, next)) {
         step_ramp(spec, next, out);
         return ST_OK;
     }
-    return spec->policy->step(spec, policy_block(next), &report, out, err);
+    return spec->policy->step(spec, job_policy_block(next), &report, out, err);
 }
 
 /* The policy clamps its own state; this holds for what did not pass through it. */
@@ -226,7 +133,7 @@ static int step_report(const struct job_spec *spec, const struct job_state *stat
                        struct error *err)
 {
     struct policy_outcome out;
-    int rc = admit(spec, state, event, err);
+    int rc = job_admit(spec, state, event, err);
 
     if (rc) return rc;
     memcpy(next, state, job_state_size(spec));
@@ -237,7 +144,7 @@ static int step_report(const struct job_spec *spec, const struct job_state *stat
     next->revision++;
     rc = step_value(spec, next, event, &out, err);
     if (rc) return rc;
-    rates_now(spec, next, next->data);
+    job_rates_now(spec, next, next->data);
     clamp_answer(next, event->report.lr_cap, &out);
 
     *decision = (struct job_decision){
@@ -246,7 +153,8 @@ static int step_report(const struct job_spec *spec, const struct job_state *stat
         .has_value = true,
         .smoothed = out.smoothed,
         .has_smoothed = out.has_smoothed,
-        .applied_mismatch = applied_differs(state, event->report.applied_lr),
+        .applied_mismatch = job_applied_differs(state, event->report.applied_lr),
+        .ranks = event->report.ranks,
     };
     memcpy(decision->reason, out.reason, sizeof(decision->reason));
     fill_decision(spec, next, event, decision);
@@ -264,13 +172,147 @@ static int step_update(const struct job_spec *spec, const struct job_state *stat
     memset(next, 0, job_state_size(changed));
     memcpy(next, state, sizeof(*next));
     next->revision++;
-    spec->policy->update(spec, job_policy_state(state), changed, policy_block(next));
-    rates_now(changed, next, next->data);
+    spec->policy->update(spec, job_policy_state(state), changed, job_policy_block(next));
+    job_rates_now(changed, next, next->data);
 
     *decision = (struct job_decision){.action = ACTION_UPDATE};
     snprintf(decision->reason, sizeof(decision->reason), "%s",
              event->update.changed ? event->update.changed : "");
     fill_decision(changed, next, event, decision);
+    return ST_OK;
+}
+
+static int refuse_finished(const struct job_state *state, const char *what, struct error *err)
+{
+    if (state->status != JOB_FINISHED) return ST_OK;
+    return error_set(err, ST_JOB_FINISHED, "the job is finished and takes no %s; resume it first", what);
+}
+
+static int check_rate(const struct job_spec *spec, uint32_t group, double lr, struct error *err)
+{
+    const double *min = job_bounds(spec, "min_lr"), *max = job_bounds(spec, "max_lr");
+    char got[DOUBLE_TEXT_MAX], low[DOUBLE_TEXT_MAX], high[DOUBLE_TEXT_MAX];
+    double least = min ? min[group] : 0, most = max ? max[group] : INFINITY;
+
+    if (isfinite(lr) && lr > 0 && lr >= least && lr <= most) return ST_OK;
+    double_text(got, lr);
+    double_text(low, least);
+    double_text(high, most);
+    return error_set(err, ST_FIELD_INVALID,
+                     "lr[%u]: must be finite, above 0 and within the bounds %s to %s, got %s; PATCH the job "
+                     "to move the bounds",
+                     group, low, high, got);
+}
+
+static int step_set_lr(const struct job_spec *spec, const struct job_state *state,
+                       const struct job_event *event, struct job_state *next, struct job_decision *decision,
+                       struct error *err)
+{
+    int rc = refuse_finished(state, "override", err);
+    char from[DOUBLE_TEXT_MAX], to[DOUBLE_TEXT_MAX];
+
+    for (uint32_t i = 0; i < spec->lr.n && !rc; i++)
+        rc = check_rate(spec, i, event->set_lr.lrs[i], err);
+    if (rc) return rc;
+    memcpy(next, state, job_state_size(spec));
+    next->revision++;
+    next->ramp_done = spec->ramp.reports; /* the override is to be seen at once, and to last */
+    spec->policy->set_rates(spec, job_policy_block(next), event->set_lr.lrs);
+    job_rates_now(spec, next, next->data);
+    *decision = (struct job_decision){.action = ACTION_OVERRIDE};
+    double_text(from, state->data[0]);
+    double_text(to, next->data[0]);
+    snprintf(decision->reason, sizeof(decision->reason), "set from %s to %s%s%s", from, to,
+             spec->lr.n > 1 ? " (first group)" : "", job_ramping(spec, state) ? "; the ramp ends" : "");
+    fill_decision(spec, next, event, decision);
+    return ST_OK;
+}
+
+int job_status_after(const struct job_state *state, enum action action, enum job_status *out,
+                     struct error *err)
+{
+    if (action == ACTION_PAUSE && state->status == JOB_FINISHED) return refuse_finished(state, "pause", err);
+    *out = action == ACTION_PAUSE ? JOB_PAUSED : action == ACTION_FINISH ? JOB_FINISHED : JOB_ACTIVE;
+    return ST_OK;
+}
+
+static int step_status(const struct job_spec *spec, const struct job_state *state,
+                       const struct job_event *event, struct job_state *next, struct job_decision *decision,
+                       struct error *err)
+{
+    enum job_status status = JOB_ACTIVE;
+    int rc = job_status_after(state, event->status.action, &status, err);
+
+    if (rc) return rc;
+    memcpy(next, state, job_state_size(spec));
+    next->revision++;
+    next->status = (uint8_t)status;
+    *decision = (struct job_decision){.action = event->status.action};
+    snprintf(decision->reason, sizeof(decision->reason), "was %s, is %s", job_status_words[state->status],
+             job_status_words[status]);
+    fill_decision(spec, next, event, decision);
+    return ST_OK;
+}
+
+static int next_attempt(const struct job_state *state, bool has, uint32_t attempt, uint32_t *out,
+                        struct error *err)
+{
+    if (!has && state->attempt == UINT32_MAX)
+        return error_set(err, ST_FIELD_INVALID, "attempt: there is none after %u", UINT32_MAX);
+    *out = has ? attempt : state->attempt + 1;
+    if (*out > state->attempt) return ST_OK;
+    return error_set(err, ST_FIELD_INVALID, "attempt: must be above the job's attempt %u, got %u",
+                     state->attempt, attempt);
+}
+
+static int step_begin(const struct job_spec *spec, const struct job_state *state,
+                      const struct job_event *event, struct job_state *next, struct job_decision *decision,
+                      struct error *err)
+{
+    uint32_t attempt = 0;
+    int rc = refuse_finished(state, "attempt", err);
+
+    if (!rc) rc = next_attempt(state, event->begin.has_attempt, event->begin.attempt, &attempt, err);
+    if (rc) return rc;
+    memcpy(next, state, job_state_size(spec));
+    next->revision++;
+    next->attempt = attempt;
+    *decision = (struct job_decision){.action = ACTION_BEGIN};
+    if (state->has_step)
+        snprintf(decision->reason, sizeof(decision->reason), "attempt %u begins after step %u", attempt,
+                 state->step);
+    else
+        snprintf(decision->reason, sizeof(decision->reason), "attempt %u begins before the first step",
+                 attempt);
+    fill_decision(spec, next, event, decision);
+    return ST_OK;
+}
+
+static int step_restore(const struct job_spec *spec, const struct job_state *state,
+                        const struct job_event *event, struct job_state *next, struct job_decision *decision,
+                        struct error *err)
+{
+    int rc = refuse_finished(state, action_words[event->restore.action], err);
+
+    if (rc) return rc;
+    memcpy(next, event->restore.to, job_state_size(spec));
+    next->revision = state->revision + 1;
+    next->attempt = state->attempt;
+    next->status = state->status;
+    next->has_rewound = state->has_rewound;
+    next->rewound = state->rewound;
+    if (event->restore.has_attempt) {
+        if (event->restore.attempt < state->attempt)
+            return error_set(err, ST_STALE_ATTEMPT,
+                             "attempt: %u was replaced by attempt %u; stop this process",
+                             event->restore.attempt, state->attempt);
+        next->attempt = event->restore.attempt;
+        next->has_rewound = true;
+        next->rewound = event->restore.attempt;
+    }
+    *decision = (struct job_decision){.action = event->restore.action};
+    snprintf(decision->reason, sizeof(decision->reason), "%s", event->restore.why ? event->restore.why : "");
+    fill_decision(spec, next, event, decision);
     return ST_OK;
 }
 
@@ -280,83 +322,10 @@ int job_step(const struct job_spec *spec, const struct job_state *state, const s
     switch (event->kind) {
     case EVENT_REPORT: return step_report(spec, state, event, next, decision, err);
     case EVENT_UPDATE: return step_update(spec, state, event, next, decision, err);
+    case EVENT_SET_LR: return step_set_lr(spec, state, event, next, decision, err);
+    case EVENT_STATUS: return step_status(spec, state, event, next, decision, err);
+    case EVENT_BEGIN: return step_begin(spec, state, event, next, decision, err);
+    case EVENT_RESTORE: return step_restore(spec, state, event, next, decision, err);
     }
     return error_set(err, ST_INTERNAL, "job_step: unknown kind of event");
-}
-
-/* The policy's name; reading another one fails. */
-static void io_policy(struct state_io *io, const struct policy *policy)
-{
-    size_t n = strlen(policy->name);
-    uint8_t len = (uint8_t)n;
-
-    state_io_u8(io, &len);
-    if (len != n) io->failed = true;
-    for (size_t i = 0; i < n; i++) {
-        uint8_t c = (uint8_t)policy->name[i];
-
-        state_io_u8(io, &c);
-        if (c != (uint8_t)policy->name[i]) io->failed = true;
-    }
-}
-
-static bool plausible(const struct job_spec *spec, const struct job_state *state)
-{
-    if (state->groups != spec->lr.n || state->has_step > 1 || state->status > JOB_FINISHED) return false;
-    return state->ramp_done <= spec->ramp.reports;
-}
-
-static void job_io(struct state_io *io, const struct job_spec *spec, struct job_state *state)
-{
-    uint8_t version = STATE_VERSION;
-
-    state_io_u8(io, &version);
-    if (version != STATE_VERSION) io->failed = true;
-    io_policy(io, spec->policy);
-    state_io_u32(io, &state->revision);
-    state_io_u32(io, &state->attempt);
-    state_io_u32(io, &state->step);
-    state_io_u32(io, &state->reports);
-    state_io_u8(io, &state->has_step);
-    state_io_u8(io, &state->status);
-    state_io_u32(io, &state->ramp_done);
-    state_io_u32(io, &state->groups);
-    if (io->failed || !plausible(spec, state)) {
-        io->failed = true;
-        return;
-    }
-    state_io_f64s(io, state->data, state->groups);
-    for (uint32_t i = 0; i < state->groups; i++) {
-        if (!isfinite(state->data[i]) || state->data[i] < 0) io->failed = true;
-    }
-    if (!io->failed) spec->policy->io(io, spec, policy_block(state));
-}
-
-size_t job_state_encoded_size(const struct job_spec *spec, const struct job_state *state)
-{
-    struct state_io io = {0};
-
-    /* Writing only reads; one function for both directions cannot say so. */
-    job_io(&io, spec, (struct job_state *)(uintptr_t)state);
-    return io.pos;
-}
-
-void job_state_encode(const struct job_spec *spec, const struct job_state *state, uint8_t *out)
-{
-    struct state_io io = {.out = out};
-
-    job_io(&io, spec, (struct job_state *)(uintptr_t)state);
-}
-
-int job_state_decode(const struct job_spec *spec, const uint8_t *in, size_t len, struct job_state *state,
-                     struct error *err)
-{
-    struct state_io io = {.in = in, .len = len, .reading = true};
-
-    memset(state, 0, job_state_size(spec));
-    job_io(&io, spec, state);
-    if (io.failed || io.pos != len)
-        return error_set(err, ST_DATA_DAMAGED, "the state of the job is damaged at byte %zu of %zu", io.pos,
-                         len);
-    return ST_OK;
 }

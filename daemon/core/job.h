@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define ACTOR_MAX 63 /* bytes of a decision's actor */
+
 enum job_status { JOB_ACTIVE, JOB_PAUSED, JOB_FINISHED };
 extern const char *const job_status_words[]; /* "active", "paused", "finished", NULL */
 
@@ -26,10 +28,11 @@ struct job_state {
     uint32_t groups;
     uint8_t has_step;
     uint8_t status; /* enum job_status */
-    uint8_t reserved[2];
+    uint8_t has_rewound;
+    uint8_t reserved;
     uint32_t ramp_done; /* reports of the ramp so far; those of a pause do not count */
-    uint32_t reserved2;
-    double data[]; /* answered rates [groups], then the policy's block */
+    uint32_t rewound;   /* attempt that the last rewind with an attempt began, if has_rewound */
+    double data[];      /* answered rates [groups], then the policy's block */
 };
 
 /* Rates to answer with, [state->groups]. */
@@ -44,13 +47,18 @@ void job_init(const struct job_spec *spec, struct job_state *state);
 void job_view(const struct job_spec *spec, const struct job_state *state, struct policy_view *view);
 
 enum event_kind {
-    EVENT_REPORT, /* one value, after the ranks were reduced */
-    EVENT_UPDATE, /* new settings */
+    EVENT_REPORT,  /* one value, after the ranks were reduced */
+    EVENT_UPDATE,  /* new settings */
+    EVENT_SET_LR,  /* an operator's rates; counters stay, a ramp ends */
+    EVENT_STATUS,  /* pause, resume, finish */
+    EVENT_BEGIN,   /* the next attempt, where the job is */
+    EVENT_RESTORE, /* a whole state: rewind, fork, import */
 };
 
 struct job_event {
     enum event_kind kind;
-    int64_t time_us; /* wall clock, microseconds since 1970 */
+    int64_t time_us;   /* wall clock, microseconds since 1970 */
+    const char *actor; /* who did it, for the history; NULL: a training run */
     struct {
         double value;
         bool has_step; /* false: the last step + 1, the first is 1 */
@@ -59,11 +67,29 @@ struct job_event {
         uint32_t attempt;
         double lr_cap;     /* INFINITY: none */
         double applied_lr; /* NAN: not given */
+        uint32_t ranks;    /* reports that value was reduced from; 0: it is one report */
     } report;
     struct {
         const struct job_spec *spec; /* resolved, same policy and groups */
         const char *changed;         /* for the reason: "greedy.patience 2 -> 5" */
     } update;
+    struct {
+        const double *lrs; /* [groups] */
+    } set_lr;
+    struct {
+        enum action action; /* ACTION_PAUSE, ACTION_RESUME, ACTION_FINISH */
+    } status;
+    struct {
+        bool has_attempt; /* false: the next one */
+        uint32_t attempt; /* above the current one */
+    } begin;
+    struct {
+        enum action action;         /* ACTION_REWIND, ACTION_FORK, ACTION_IMPORT */
+        const struct job_state *to; /* under the job's spec */
+        bool has_attempt;           /* a rewind that begins an attempt */
+        uint32_t attempt;
+        const char *why; /* the reason */
+    } restore;
 };
 
 /* One entry of the history.  lrs is borrowed: from the next state in an update, from the row when read back.
@@ -81,9 +107,11 @@ struct job_decision {
     enum stage stage;
     bool at_min, at_max, plateaued, applied_mismatch;
     bool superseded;
+    uint32_t ranks; /* 0: not a round */
     uint32_t groups;
     const double *lrs;
     char reason[DECISION_REASON_MAX];
+    char actor[ACTOR_MAX + 1]; /* "": none */
 };
 
 /* How a report relates to what the job has decided. */
@@ -95,16 +123,30 @@ enum report_relation {
 };
 enum report_relation job_relation(const struct job_state *state, const struct job_event *event);
 
+/* Whether a REPORT_NEW may be decided, or, being one rank's, may wait for a round.  Errors: ST_STALE_ATTEMPT,
+ * ST_JOB_FINISHED, ST_NONFINITE_REJECTED, ST_FIELD_INVALID (a step beyond uint32). */
+int job_admit(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
+              struct error *err) WARN_UNUSED;
+
+/* Whether the rate that an optimizer really used (NAN: it did not say) differs from the answered one. */
+bool job_applied_differs(const struct job_state *state, double applied);
+
+/* What ACTION_PAUSE, ACTION_RESUME or ACTION_FINISH makes of a job's status; the same status means that there
+ * is nothing to do.  ST_JOB_FINISHED: a finished job cannot be paused. */
+int job_status_after(const struct job_state *state, enum action action, enum job_status *out,
+                     struct error *err) WARN_UNUSED;
+
 /* Decides.  `state` is the job before the event, `next` the caller's memory for the job after it:
  * job_state_size(spec) bytes, or of event->update.spec for EVENT_UPDATE.  A report must be REPORT_NEW.
  * On success *next and *decision are whole (decision->lrs points into next) and next->revision is
  * state->revision + 1; on failure neither may be used and nothing has changed.
- * Errors: ST_NONFINITE_REJECTED, ST_JOB_FINISHED, ST_FIELD_INVALID (a step beyond uint32),
- * ST_STALE_ATTEMPT. */
+ * Errors: those of job_admit and job_status_after; ST_FIELD_INVALID for rates out of bounds and for an
+ * attempt that is not above the current one; ST_JOB_FINISHED for an event that a finished job does not take.
+ */
 int job_step(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
              struct job_state *next, struct job_decision *decision, struct error *err) WARN_UNUSED;
 
-/* States as bytes (version 1: see job.c).  Encoding writes job_state_encoded_size() bytes.  Decoding fails
+/* States as bytes (see job_state.c).  Encoding writes job_state_encoded_size() bytes.  Decoding fails
  * with ST_DATA_DAMAGED on anything this spec cannot have. */
 size_t job_state_encoded_size(const struct job_spec *spec, const struct job_state *state);
 void job_state_encode(const struct job_spec *spec, const struct job_state *state, uint8_t *out);

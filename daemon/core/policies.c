@@ -35,3 +35,18 @@ const struct policy *policy_default(void)
 {
     return &policy_greedy;
 }
+
+bool action_is_report(enum action action)
+{
+    return action <= ACTION_SKIP;
+}
+
+bool action_is_state(enum action action)
+{
+    return action_is_report(action) || action == ACTION_FORK || action == ACTION_IMPORT;
+}
+
+bool action_is_undone(enum action action)
+{
+    return action_is_report(action) || action == ACTION_OVERRIDE || action == ACTION_IMPORT;
+}

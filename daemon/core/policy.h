@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a decision did. */
+/* What a decision did: first those that answer a report, then those of operators. */
 #define ACTIONS(X)                                                                                           \
     X(RAISE, "raise")                                                                                        \
     X(CUT, "cut")                                                                                            \
@@ -36,6 +36,13 @@ enum action {
         ACTION_COUNT
 };
 extern const char *const action_words[]; /* by enum action, NULL at the end */
+
+/* Whether decisions of this action answer a report (and not an operator). */
+bool action_is_report(enum action action);
+/* Whether a rewind may go back to them: they say what the state at a step is. */
+bool action_is_state(enum action action);
+/* Whether a rewind behind them takes them back; settings, pauses and the trail of rewinds stay. */
+bool action_is_undone(enum action action);
 
 enum stage { STAGE_NONE, STAGE_WARMUP, STAGE_COOLDOWN };
 extern const char *const stage_words[];
@@ -92,6 +99,8 @@ struct policy {
     /* Carries a state over to changed settings (bounds clamp, a smaller window keeps its newest values). */
     void (*update)(const struct job_spec *old_spec, const void *old_state, const struct job_spec *new_spec,
                    void *new_state);
+    /* An operator's override of the rates, [groups]; counters stay. */
+    void (*set_rates)(const struct job_spec *spec, void *state, const double *lrs);
     /* Writes or reads the state (one function, so that both directions agree).  Reading takes any window
      * length. */
     void (*io)(struct state_io *io, const struct job_spec *spec, void *state);

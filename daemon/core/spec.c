@@ -98,8 +98,9 @@ static int resolve_ramp(const struct job_spec *spec, struct error *err)
 static int resolve_ranks(struct ranks *ranks, struct error *err)
 {
     if (ranks->world_size == 0) ranks->world_size = 1;
-    if (ranks->world_size > 1)
-        return error_set(err, ST_NOT_SERVED, "ranks.world_size: rounds are not served by this version yet");
+    if (ranks->world_size > RANKS_MAX)
+        return error_set(err, ST_FIELD_INVALID, "ranks.world_size: must be in [1, %u], got %u", RANKS_MAX,
+                         ranks->world_size);
     if (ranks->quorum == 0) ranks->quorum = ranks->world_size;
     if (ranks->quorum > ranks->world_size)
         return error_set(err, ST_FIELD_INVALID, "ranks.quorum: must be in [1, world_size %u], got %u",

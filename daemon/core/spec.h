@@ -9,10 +9,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GROUPS_MAX     256  /* parameter groups of a job */
-#define JOB_ID_MAX     128  /* bytes of a job id */
-#define REQUEST_ID_MAX 128  /* bytes of a request id */
-#define WINDOW_MAX     1000 /* values a smoothing window holds */
+#define GROUPS_MAX     256   /* parameter groups of a job */
+#define JOB_ID_MAX     128   /* bytes of a job id */
+#define REQUEST_ID_MAX 128   /* bytes of a request id */
+#define RANKS_MAX      65536 /* ranks of a round */
+#define WINDOW_MAX     1000  /* values a smoothing window holds */
 
 struct policy; /* core/policy.h */
 

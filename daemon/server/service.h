@@ -34,8 +34,8 @@ struct call {
     const char *peer;   /* who asks, for the history of events */
     int64_t timeout_ms; /* the longest the caller waits; -1: as long as it takes */
 
-    /* Set by a handler whose answer has to wait for others.  The caller calls it, at most once and only before
-     * done, when nobody wants the answer any more; it leads to done at once or later. */
+    /* Set by a handler whose answer has to wait for others.  The caller calls it, at most once and only
+     * before done, when nobody wants the answer any more; it leads to done at once or later. */
     void (*cancel)(struct call *call);
     void *waiting; /* the handler's */
 };

@@ -190,7 +190,7 @@ BAD = [  # method, path, body, status, reason, in the message
     ("POST", "/v1/jobs", '{"job":"x"}', 400, "FIELD_REQUIRED", "spec.lr"),
     ("POST", "/v1/jobs", '{"lr":1}', 400, "FIELD_REQUIRED", "spec.job"),
     ("POST", "/v1/jobs", '{"job":".x","lr":1}', 400, "FIELD_INVALID", "spec.job"),
-    ("POST", "/v1/jobs", '{"job":"x","lr":1,"ranks":{"world_size":2}}', 501, "NOT_SERVED", "world_size"),
+    ("POST", "/v1/jobs", '{"job":"x","lr":1,"ranks":{"world_size":65537}}', 400, "FIELD_INVALID", "world_size"),
     ("POST", "/v1/jobs/live:report", '{"step":2,"step":3,"loss":1}', 400, "BODY_INVALID", "duplicate"),
     ("POST", "/v1/jobs/live:report", '{"step":2,"loss":1}x', 400, "BODY_INVALID", "line 1"),
     ("POST", "/v1/jobs/live:report", "{" + '"a":{' * 40, 400, "BODY_INVALID", "deeper than 16"),

@@ -75,8 +75,8 @@ Test(core_spec, ranks_are_checked)
 {
     struct job_spec *spec = help_raw_spec("0.1", "");
 
-    spec->ranks.world_size = 2;
-    refused_take(spec, ST_NOT_SERVED, "ranks.world_size: rounds are not served by this version yet");
+    spec->ranks.world_size = 65537;
+    refused_take(spec, ST_FIELD_INVALID, "ranks.world_size: must be in [1, 65536], got 65537");
     spec = help_raw_spec("0.1", "");
     spec->ranks.quorum = 3;
     refused_take(spec, ST_FIELD_INVALID, "ranks.quorum: must be in [1, world_size 1], got 3");

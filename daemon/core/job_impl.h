@@ -1,0 +1,16 @@
+/* What the files of the job share. */
+#ifndef GREEDYLRD_CORE_JOB_IMPL_H
+#define GREEDYLRD_CORE_JOB_IMPL_H
+
+#include "core/job.h"
+
+/* The policy's part of a state. */
+void *job_policy_block(struct job_state *state);
+/* Whether the ramp still leads up to the initial rates. */
+bool job_ramping(const struct job_spec *spec, const struct job_state *state);
+/* Rates before any lr_cap, [groups]. */
+void job_rates_now(const struct job_spec *spec, const struct job_state *state, double *lrs);
+/* The bounds "min_lr" or "max_lr" of a policy that has them, [groups]; NULL for one that has not. */
+const double *job_bounds(const struct job_spec *spec, const char *name);
+
+#endif
