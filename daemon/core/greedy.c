@@ -353,6 +353,5 @@ const struct policy policy_greedy = {
     .rates = greedy_rates,
     .view = greedy_view,
     .update = greedy_update,
-    .set_rates = greedy_set_rates,
     .io = greedy_io,
 };

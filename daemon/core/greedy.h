@@ -56,7 +56,6 @@ void greedy_rates(const struct job_spec *spec, const void *state, double *lrs);
 void greedy_view(const struct job_spec *spec, const void *state, struct policy_view *view);
 void greedy_update(const struct job_spec *old_spec, const void *old_state, const struct job_spec *new_spec,
                    void *new_state);
-void greedy_set_rates(const struct job_spec *spec, void *state, const double *lrs);
 void greedy_io(struct state_io *io, const struct job_spec *spec, void *state);
 /* Back to the state before the first report. */
 void greedy_start_over(const struct job_spec *spec, struct greedy_state *s);

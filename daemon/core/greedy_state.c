@@ -135,14 +135,6 @@ void greedy_update(const struct job_spec *old_spec, const void *old_state, const
                  greedy_smooth(new_spec, s));
 }
 
-void greedy_set_rates(const struct job_spec *spec, void *state, const double *lrs)
-{
-    struct greedy_state *s = state;
-
-    memcpy(s->data, lrs, spec->lr.n * sizeof(double));
-    if (!greedy_at_min(spec, s->data)) s->plateaued = false;
-}
-
 static bool plausible(const struct greedy_state *s, uint32_t groups)
 {
     if (isnan(s->best) || s->stage > STAGE_COOLDOWN || s->has_best_step > 1 || s->plateaued > 1) return false;

@@ -99,8 +99,6 @@ struct policy {
     /* Carries a state over to changed settings (bounds clamp, a smaller window keeps its newest values). */
     void (*update)(const struct job_spec *old_spec, const void *old_state, const struct job_spec *new_spec,
                    void *new_state);
-    /* An operator's override of the rates, [groups]; counters stay. */
-    void (*set_rates)(const struct job_spec *spec, void *state, const double *lrs);
     /* Writes or reads the state (one function, so that both directions agree).  Reading takes any window
      * length. */
     void (*io)(struct state_io *io, const struct job_spec *spec, void *state);
