@@ -351,6 +351,7 @@ const struct policy policy_greedy = {
     .init = greedy_init,
     .step = greedy_step,
     .rates = greedy_rates,
+    .set_rates = greedy_set_rates,
     .view = greedy_view,
     .update = greedy_update,
     .io = greedy_io,

@@ -95,6 +95,9 @@ struct policy {
                 struct policy_outcome *out, struct error *err);
     /* Rates to answer with, [groups]. */
     void (*rates)(const struct job_spec *spec, const void *state, double *lrs);
+    /* An operator's override: lrs, [groups], are the current rates from now on.  Counters, best and stage
+     * stay; what the override contradicts (plateaued, where a rate leaves its floor) does not. */
+    void (*set_rates)(const struct job_spec *spec, void *state, const double *lrs);
     void (*view)(const struct job_spec *spec, const void *state, struct policy_view *view);
     /* Carries a state over to changed settings (bounds clamp, a smaller window keeps its newest values). */
     void (*update)(const struct job_spec *old_spec, const void *old_state, const struct job_spec *new_spec,

@@ -293,6 +293,28 @@ Test(core_greedy, plateaued_is_cleared_by_a_rate_that_leaves_the_floor)
     help_job_free(&job);
 }
 
+Test(core_greedy, set_rates_moves_the_rates_and_nothing_else)
+{
+    struct help_job job = at_floor("patience=1 cooldown=2 stage_mode=hold");
+    struct greedy_state *s = help_greedy(&job);
+    double up[] = {2}, down[] = {0.25}, lrs[1];
+
+    s->num_bad = 1;
+    s->plateaued = true;
+    struct greedy_state before = *s;
+
+    job.spec->policy->set_rates(job.spec, s, down);
+    job.spec->policy->rates(job.spec, s, lrs);
+    cr_assert_eq(lrs[0], 0.25);
+    cr_assert(memcmp(&before, s, sizeof(before)) == 0);
+    job.spec->policy->set_rates(job.spec, s, up);
+    job.spec->policy->rates(job.spec, s, lrs);
+    cr_assert_eq(lrs[0], 2);
+    before.plateaued = false; /* the rate has left the floor */
+    cr_assert(memcmp(&before, s, sizeof(before)) == 0);
+    help_job_free(&job);
+}
+
 Test(core_greedy, resets_start_over)
 {
     struct help_job job = at_floor("reset_start=2");
