@@ -169,11 +169,8 @@ static int step_update(const struct job_spec *spec, const struct job_state *stat
 
     if (changed->policy != spec->policy || changed->lr.n != spec->lr.n)
         return error_set(err, ST_INTERNAL, "job_step: an update keeps the policy and the number of groups");
-    memset(next, 0, job_state_size(changed));
-    memcpy(next, state, sizeof(*next));
+    job_state_carry(spec, state, changed, next);
     next->revision++;
-    spec->policy->update(spec, job_policy_state(state), changed, job_policy_block(next));
-    job_rates_now(changed, next, next->data);
 
     *decision = (struct job_decision){.action = ACTION_UPDATE};
     snprintf(decision->reason, sizeof(decision->reason), "%s",

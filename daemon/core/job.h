@@ -146,6 +146,11 @@ int job_status_after(const struct job_state *state, enum action action, enum job
 int job_step(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
              struct job_state *next, struct job_decision *decision, struct error *err) WARN_UNUSED;
 
+/* The state under other settings (same policy and groups): bounds clamp, a smaller window keeps its newest
+ * values.  `to` has job_state_size(new_spec) bytes. */
+void job_state_carry(const struct job_spec *old_spec, const struct job_state *from,
+                     const struct job_spec *new_spec, struct job_state *to);
+
 /* States as bytes (see job_state.c).  Encoding writes job_state_encoded_size() bytes.  Decoding fails
  * with ST_DATA_DAMAGED on anything this spec cannot have. */
 size_t job_state_encoded_size(const struct job_spec *spec, const struct job_state *state);

@@ -98,6 +98,15 @@ void job_view(const struct job_spec *spec, const struct job_state *state, struct
     }
 }
 
+void job_state_carry(const struct job_spec *old_spec, const struct job_state *from,
+                     const struct job_spec *new_spec, struct job_state *to)
+{
+    memset(to, 0, job_state_size(new_spec));
+    memcpy(to, from, sizeof(*to));
+    old_spec->policy->update(old_spec, job_policy_state(from), new_spec, job_policy_block(to));
+    job_rates_now(new_spec, to, to->data);
+}
+
 /* The policy's name; reading another one fails. */
 static void io_policy(struct state_io *io, const struct policy *policy)
 {

@@ -10,7 +10,7 @@ static const struct policy *const policies[] = {
 };
 
 const char *const action_words[] = {
-#define X(name, word) word,
+#define X(name, word, report, state, undone) word,
     ACTIONS(X)
 #undef X
         NULL,
@@ -36,17 +36,25 @@ const struct policy *policy_default(void)
     return &policy_greedy;
 }
 
+static const struct {
+    bool report, state, undone;
+} action_flags[] = {
+#define X(name, word, report, state, undone) {report, state, undone},
+    ACTIONS(X)
+#undef X
+};
+
 bool action_is_report(enum action action)
 {
-    return action <= ACTION_SKIP;
+    return action_flags[action].report;
 }
 
 bool action_is_state(enum action action)
 {
-    return action_is_report(action) || action == ACTION_FORK || action == ACTION_IMPORT;
+    return action_flags[action].state;
 }
 
 bool action_is_undone(enum action action)
 {
-    return action_is_report(action) || action == ACTION_OVERRIDE || action == ACTION_IMPORT;
+    return action_flags[action].undone;
 }

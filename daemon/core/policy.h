@@ -10,38 +10,37 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a decision did: first those that answer a report, then those of operators. */
+/* What a decision did: name, word, and three flags: it answers a report (and not an operator); it says what
+ * the state at a step is, so that a rewind may go back to it; a rewind behind it takes it back (settings,
+ * pauses and the trail of rewinds stay).  Those that answer a report come first. */
 #define ACTIONS(X)                                                                                           \
-    X(RAISE, "raise")                                                                                        \
-    X(CUT, "cut")                                                                                            \
-    X(HOLD, "hold")                                                                                          \
-    X(RESET, "reset")                                                                                        \
-    X(RAMP, "ramp")                                                                                          \
-    X(SCHEDULE, "schedule")                                                                                  \
-    X(SKIP, "skip")                                                                                          \
-    X(OVERRIDE, "override")                                                                                  \
-    X(BEGIN, "begin")                                                                                        \
-    X(REWIND, "rewind")                                                                                      \
-    X(FORK, "fork")                                                                                          \
-    X(IMPORT, "import")                                                                                      \
-    X(UPDATE, "update")                                                                                      \
-    X(PAUSE, "pause")                                                                                        \
-    X(RESUME, "resume")                                                                                      \
-    X(FINISH, "finish")
+    X(RAISE, "raise", 1, 1, 1)                                                                               \
+    X(CUT, "cut", 1, 1, 1)                                                                                   \
+    X(HOLD, "hold", 1, 1, 1)                                                                                 \
+    X(RESET, "reset", 1, 1, 1)                                                                               \
+    X(RAMP, "ramp", 1, 1, 1)                                                                                 \
+    X(SCHEDULE, "schedule", 1, 1, 1)                                                                         \
+    X(SKIP, "skip", 1, 1, 1)                                                                                 \
+    X(OVERRIDE, "override", 0, 0, 1)                                                                         \
+    X(BEGIN, "begin", 0, 0, 0)                                                                               \
+    X(REWIND, "rewind", 0, 0, 0)                                                                             \
+    X(FORK, "fork", 0, 1, 0)                                                                                 \
+    X(IMPORT, "import", 0, 1, 1)                                                                             \
+    X(UPDATE, "update", 0, 0, 0)                                                                             \
+    X(PAUSE, "pause", 0, 0, 0)                                                                               \
+    X(RESUME, "resume", 0, 0, 0)                                                                             \
+    X(FINISH, "finish", 0, 0, 0)
 
 enum action {
-#define X(name, word) ACTION_##name,
+#define X(name, word, report, state, undone) ACTION_##name,
     ACTIONS(X)
 #undef X
         ACTION_COUNT
 };
 extern const char *const action_words[]; /* by enum action, NULL at the end */
 
-/* Whether decisions of this action answer a report (and not an operator). */
 bool action_is_report(enum action action);
-/* Whether a rewind may go back to them: they say what the state at a step is. */
 bool action_is_state(enum action action);
-/* Whether a rewind behind them takes them back; settings, pauses and the trail of rewinds stay. */
 bool action_is_undone(enum action action);
 
 enum stage { STAGE_NONE, STAGE_WARMUP, STAGE_COOLDOWN };

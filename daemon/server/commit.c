@@ -98,8 +98,15 @@ static int write_changes(struct commit *commit, const struct batch *batch, struc
                                            .job = c->row,
                                            .decision = c->has_decision ? &c->decision : NULL,
                                            .request_id = c->request_id,
+                                           .status = c->status,
                                            .state = c->encoded,
-                                           .state_len = c->encoded_len};
+                                           .state_len = c->encoded_len,
+                                           .round = c->round,
+                                           .round_len = c->round_len,
+                                           .contribution = c->has_contribution ? &c->contribution : NULL,
+                                           .drops_contributions = c->drops_contributions,
+                                           .supersedes = c->supersedes,
+                                           .superseded_after = c->superseded_after};
     }
     rc = store_commit(commit->store, changes, batch->n, err);
     free(changes);

@@ -308,6 +308,9 @@ void convert_decision(const struct job_decision *d, const char *job, decision_me
     out->plateaued = d->plateaued;
     out->has_applied_mismatch = d->has_value;
     out->applied_mismatch = d->applied_mismatch;
+    out->has_ranks = d->ranks > 0;
+    out->ranks = d->ranks;
+    if (d->actor[0]) out->actor = (char *)(uintptr_t)d->actor;
     out->has_superseded = out->superseded = d->superseded; /* only where it is true */
     if (d->time_us) {
         convert_time(d->time_us, time);

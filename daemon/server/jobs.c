@@ -7,6 +7,7 @@
 
 #include "rpc/json.h"
 #include "server/convert.h"
+#include "server/rounds.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct jobs *jobs_new(uint32_t resident_max)
 
 static void job_free(struct job *job)
 {
+    rounds_drop(job);
     if (job->newest != job->durable) free(job->newest);
     free(job->durable);
     if (job->spec != job->durable_spec) spec_free(job->spec);
@@ -78,6 +80,7 @@ struct job *jobs_add(struct jobs *jobs, const char *name, uint64_t uid, struct j
     job->spec = spec;
     snprintf(job->name, sizeof(job->name), "%s", name);
     job_init(spec, job->newest);
+    job->rounds_loaded = true; /* the store has none */
     job_insert(jobs, job);
     return job;
 }
@@ -167,7 +170,17 @@ void jobs_evict(struct jobs *jobs)
     {
         if (HASH_COUNT(jobs->table) <= jobs->resident_max || ++looked > 64) return;
         if (!job->hh.next) return; /* the one just used */
-        if (!job->oldest && !job->pending) jobs_remove(jobs, job);
+        if (!job->oldest && !job->pending && !job->holds) jobs_remove(jobs, job);
+    }
+}
+
+void jobs_each(struct jobs *jobs, void (*each)(void *arg, struct job *job), void *arg)
+{
+    struct job *job, *tmp;
+
+    HASH_ITER(hh, jobs->table, job, tmp)
+    {
+        each(arg, job);
     }
 }
 
@@ -187,10 +200,23 @@ struct change *change_new(struct job *job, struct job_spec *spec)
     return change;
 }
 
+struct change *change_new_contribution(struct job *job)
+{
+    struct change *change = calloc(1, sizeof(*change));
+
+    if (!change) return NULL;
+    change->job = job;
+    change->spec = job->spec;
+    change->has_contribution = true;
+    change->refs = 1;
+    return change;
+}
+
 static int change_encode(struct change *change)
 {
     const struct job_decision *d = &change->decision;
 
+    if (!change->state) return 0;
     change->encoded_len = job_state_encoded_size(change->spec, change->state);
     change->encoded = malloc(change->encoded_len);
     if (!change->encoded) return -1;
@@ -201,6 +227,26 @@ static int change_encode(struct change *change)
     memcpy(change->lrs, d->lrs, d->groups * sizeof(double));
     change->decision.lrs = change->lrs;
     return 0;
+}
+
+/* Takes back, in memory, what a rewind goes behind; or, with it gone, gives it back. */
+static void mark_superseded(struct job *job, const struct change *by, bool superseded)
+{
+    uint32_t revision = by->decision.revision;
+
+    for (struct change *c = job->oldest; c; c = c->job_next) {
+        struct job_decision *d = &c->decision;
+
+        if (!c->has_decision) continue;
+        if (superseded && !d->superseded && d->revision > by->superseded_after &&
+            action_is_undone(d->action)) {
+            d->superseded = true;
+            c->superseded_by = revision;
+        } else if (!superseded && c->superseded_by == revision) {
+            d->superseded = false;
+            c->superseded_by = 0;
+        }
+    }
 }
 
 int change_queue(struct change *change, struct error *err)
@@ -215,10 +261,13 @@ int change_queue(struct change *change, struct error *err)
         change->row->revision = change->state->revision;
         change->row->status = (enum job_status)change->state->status;
     }
-    /* The state queued before belongs to its own change until that is committed. */
-    if (!job->durable && !job->pending) free(job->newest); /* the initial one of jobs_add */
-    job->newest = change->state;
-    job->spec = change->spec;
+    if (change->supersedes) mark_superseded(job, change, true);
+    if (change->state) {
+        /* The state queued before belongs to its own change until that is committed. */
+        if (!job->durable && !job->pending) free(job->newest); /* the initial one of jobs_add */
+        job->newest = change->state;
+        job->spec = change->spec;
+    }
     job->pending++;
     if (change->op == STORE_JOB_DELETE) job->deleting = true;
     if (job->last)
@@ -243,7 +292,7 @@ static void job_unlink(struct job *job, struct change *change)
     change->job_next = NULL;
 }
 
-static void change_drop_bytes(struct change *change)
+static void change_drop_row(struct change *change)
 {
     if (change->row) {
         change->row->state = NULL;
@@ -251,8 +300,6 @@ static void change_drop_bytes(struct change *change)
         free(change->row);
         change->row = NULL;
     }
-    free(change->encoded);
-    change->encoded = NULL;
 }
 
 void change_committed(struct change *change)
@@ -261,6 +308,8 @@ void change_committed(struct change *change)
 
     job->pending--;
     if (change->op == STORE_JOB_CREATE) job->create_us = change->row->create_us;
+    change->committed = true;
+    if (!change->state) return;
     job->update_us = change->row ? change->row->update_us : change->decision.time_us;
     free(job->durable);
     job->durable = change->state;
@@ -269,8 +318,7 @@ void change_committed(struct change *change)
         spec_free(job->durable_spec);
         job->durable_spec = change->spec;
     }
-    change->committed = true;
-    change_drop_bytes(change);
+    change_drop_row(change);
 }
 
 void change_failed(struct change *change)
@@ -280,23 +328,22 @@ void change_failed(struct change *change)
     job->pending--;
     job->deleting = false;
     job_unlink(job, change);
+    if (change->supersedes) mark_superseded(job, change, false);
     job->newest = job->durable;
     job->spec = job->durable_spec;
     if (change->new_spec) spec_free(change->spec); /* whatever was queued on it fails as well */
     free(change->state);
     change->state = NULL;
     change->spec = NULL;
-    change_drop_bytes(change);
+    change_drop_row(change);
 }
 
 void change_wait(struct change *change, struct change_waiter *waiter)
 {
-    struct change_waiter **at = &change->waiters;
-
-    while (*at)
-        at = &(*at)->next;
     waiter->next = NULL;
-    *at = waiter;
+    if (!change->waiters) change->waiters_end = &change->waiters;
+    *change->waiters_end = waiter;
+    change->waiters_end = &waiter->next;
 }
 
 void change_tell(struct change *change, const struct error *err)
@@ -320,7 +367,9 @@ void change_unref(struct change *change)
 {
     if (--change->refs) return;
     free(change->state);
-    change_drop_bytes(change);
+    change_drop_row(change);
+    free(change->encoded);
+    free(change->round);
     free(change->lrs);
     free(change->request_id);
     free(change);
@@ -338,8 +387,9 @@ struct change *job_find_step(const struct job *job, uint32_t step)
     struct change *found = NULL;
 
     for (struct change *c = job->oldest; c; c = c->job_next) {
-        if (c->has_decision && c->decision.has_step && c->decision.has_value && c->decision.step == step)
-            found = c;
+        const struct job_decision *d = &c->decision;
+
+        if (c->has_decision && !d->superseded && action_is_report(d->action) && d->step == step) found = c;
     }
     return found;
 }
@@ -349,7 +399,39 @@ struct change *job_find_request(const struct job *job, const char *request_id)
     struct change *found = NULL;
 
     for (struct change *c = job->oldest; c; c = c->job_next) {
-        if (c->request_id && !strcmp(c->request_id, request_id)) found = c;
+        if (c->request_id && !c->decision.superseded && !strcmp(c->request_id, request_id)) found = c;
     }
     return found;
+}
+
+static bool state_matches(const struct job_decision *d, enum store_state_match match, uint32_t step)
+{
+    if (!action_is_state(d->action)) return false;
+    switch (match) {
+    case STORE_STATE_AT: return !d->superseded && d->has_step && d->step == step;
+    case STORE_STATE_BELOW: return !d->superseded && d->has_step && d->step < step;
+    case STORE_STATE_FIRST: return d->revision == 1;
+    }
+    return false;
+}
+
+struct change *job_find_state(const struct job *job, enum store_state_match match, uint32_t step)
+{
+    struct change *found = NULL;
+
+    for (struct change *c = job->oldest; c; c = c->job_next) {
+        if (!c->has_decision || !state_matches(&c->decision, match, step)) continue;
+        if (!found || c->decision.step >= found->decision.step) found = c;
+    }
+    return found;
+}
+
+struct change *job_find_unsettled(const struct job *job)
+{
+    for (struct change *c = job->oldest; c; c = c->job_next) {
+        bool settings = c->op == STORE_JOB_CREATE || c->op == STORE_JOB_UPDATE || c->op == STORE_JOB_DELETE;
+
+        if (!c->committed && (settings || c->supersedes)) return c;
+    }
+    return NULL;
 }

@@ -23,6 +23,9 @@ struct change_waiter {
     void *arg;
 };
 
+struct open_round; /* server/rounds.h */
+struct waiter;
+
 /* One change of one job: queued, then committed, then kept for look-ups until it is folded into the history.
  */
 struct change {
@@ -30,20 +33,29 @@ struct change {
     struct change *job_next; /* of the same job, newer */
     struct job *job;
     enum store_job_op op;
-    struct store_job *row;        /* CREATE, UPDATE: owned until committed */
-    struct job_state *state;      /* after the change; owned until committed, then the job's */
-    struct job_spec *spec;        /* in force after the change; the job's */
+    enum job_status status;  /* STATUS */
+    struct store_job *row;   /* CREATE, UPDATE: owned until committed */
+    struct job_state *state; /* after the change; owned until committed, then the job's; NULL if it stays */
+    struct job_spec *spec;   /* in force after the change; the job's */
     struct job_decision decision; /* if has_decision; lrs points to lrs */
     double *lrs;                  /* owned */
     bool has_decision, committed;
     bool new_spec;    /* the change brings spec into force */
     char *request_id; /* owned, or NULL */
-    uint8_t *encoded; /* state as bytes, owned until committed */
+    uint8_t *encoded; /* state as bytes, owned; rewinds look for it until it is folded */
     size_t encoded_len;
+    uint8_t *round; /* round_record of the decision, owned, or NULL */
+    size_t round_len;
+    bool has_contribution;
+    struct store_contribution contribution;
+    bool drops_contributions;
+    bool supersedes; /* what lies above superseded_after */
+    uint32_t superseded_after;
+    uint32_t superseded_by; /* revision of the change that superseded this one; 0: none */
     uint32_t expected_revision;
     uint64_t ordinal; /* of its decision among all committed, from 1 */
     uint32_t refs;
-    struct change_waiter *waiters;
+    struct change_waiter *waiters, **waiters_end; /* in the order they came */
 };
 
 struct job {
@@ -53,6 +65,10 @@ struct job {
     struct job_state *newest, *durable;   /* durable: NULL until the creation is */
     struct change *oldest, *last;         /* not folded yet */
     uint32_t pending;                     /* queued and not committed */
+    struct open_round *rounds;            /* ascending by step; the first is the open one */
+    struct waiter *lr_waiters;            /* for the decision of a step */
+    uint32_t holds;                       /* waiters and running deadlines: the job stays in memory */
+    bool rounds_loaded;                   /* contributions in the store are in rounds, too */
     bool deleting;
     int64_t create_us, update_us;
     char name[JOB_ID_MAX + 1];
@@ -78,8 +94,12 @@ void jobs_remove(struct jobs *jobs, struct job *job);
 /* Drops least recently used jobs that are wholly in the store until the limit holds. */
 void jobs_evict(struct jobs *jobs);
 
+void jobs_each(struct jobs *jobs, void (*each)(void *arg, struct job *job), void *arg);
+
 /* Makes a change of job with room for its next state under spec; NULL when out of memory. */
 struct change *change_new(struct job *job, struct job_spec *spec);
+/* Makes a change that leaves the state as it is: a contribution. */
+struct change *change_new_contribution(struct job *job);
 /* Takes note that change is queued: its state and spec are the job's newest from now on. */
 int change_queue(struct change *change, struct error *err) WARN_UNUSED;
 /* The change is durable: its state is shown from now on.  Waiters are told by the caller. */
@@ -93,8 +113,14 @@ void change_unref(struct change *change);
 /* Takes a folded change out of its job's line and drops the line's reference. */
 void change_folded(struct change *change);
 
-/* The newest change of the job with this step, or this request_id, that is not folded yet; NULL if none. */
+/* The newest report of the job with this step, or this request_id, that is neither folded yet nor superseded;
+ * NULL if none. */
 struct change *job_find_step(const struct job *job, uint32_t step);
 struct change *job_find_request(const struct job *job, const char *request_id);
+/* The same of states, as store_find_state. */
+struct change *job_find_state(const struct job *job, enum store_state_match match, uint32_t step);
+/* A change that is queued and not durable, and that reads of the store have to wait for: of settings, of a
+ * creation, of what is superseded; NULL if none. */
+struct change *job_find_unsettled(const struct job *job);
 
 #endif

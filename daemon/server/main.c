@@ -108,6 +108,7 @@ static void drain(struct daemon *d)
     sd_stopping();
     log_event(LOG_INFO, "draining", NULL);
     api_drain(d->api);
+    service_release(d->service);
     http_server_quiesce(d->http);
     uv_timer_start(&d->drain, on_drain_tick, 0, DRAIN_TICK_MS);
 }

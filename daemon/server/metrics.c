@@ -38,7 +38,7 @@ static uint64_t http_counts[METHODS][600];
 
 static const char *label_word(enum metric metric, int label)
 {
-    static const char *const results[] = {"decided", "duplicate", "refused"};
+    static const char *const results[] = {"decided", "waiting", "duplicate", "refused"};
 
     switch (metric) {
     case METRIC_REPORTS: return label < REPORT_RESULT_COUNT ? results[label] : NULL;

@@ -9,7 +9,8 @@
 
 /* name after "greedylrd_", type, label name or NULL, help */
 #define METRICS(X)                                                                                           \
-    X(REPORTS, "reports_total", "counter", "result", "Reports answered: decided, duplicate or refused.")     \
+    X(REPORTS, "reports_total", "counter", "result",                                                         \
+      "Reports: decided, waiting for their round, duplicate or refused.")                                    \
     X(DECISIONS, "decisions_total", "counter", "action", "Durable decisions by action.")                     \
     X(STEP_CONFLICTS, "step_conflicts_total", "counter", NULL,                                               \
       "Reports of a decided step with another value: ranks or retries that disagree.")                       \
@@ -39,6 +40,7 @@ enum metric {
 /* Label of METRIC_REPORTS. */
 enum report_result {
     REPORT_RESULT_DECIDED,
+    REPORT_RESULT_WAITING,
     REPORT_RESULT_DUPLICATE,
     REPORT_RESULT_REFUSED,
     REPORT_RESULT_COUNT

@@ -32,6 +32,13 @@ static const struct handler_row handlers[] = {
     {"DeleteJob", handle_delete_job, true},
     {"ListDecisions", handle_list_decisions, false},
     {"Simulate", handle_simulate, false},
+    {"BeginAttempt", handle_begin_attempt, true},
+    {"RewindJob", handle_rewind_job, true},
+    {"ForkJob", handle_fork_job, true},
+    {"SetLr", handle_set_lr, true},
+    {"PauseJob", handle_pause_job, true},
+    {"ResumeJob", handle_resume_job, true},
+    {"FinishJob", handle_finish_job, true},
 };
 
 void call_fail(struct call *call, const struct error *err)
@@ -74,6 +81,7 @@ void service_call(struct service *service, struct call *call)
             return;
         }
         handlers[i].handle(service, call);
+        service_flush(service);
         return;
     }
     (void)error_set(&err, ST_NOT_SERVED, "%s is in the contract but not served by this version",
@@ -87,6 +95,84 @@ void service_cancel(struct call *call)
 
     call->cancel = NULL;
     if (cancel) cancel(call);
+}
+
+int service_queue(struct service *service, struct change *change, struct error *err)
+{
+    int rc = change_queue(change, err);
+
+    if (rc) return rc;
+    change->next = NULL;
+    if (service->outbox_last)
+        service->outbox_last->next = change;
+    else
+        service->outbox = change;
+    service->outbox_last = change;
+    return 0;
+}
+
+void service_flush(struct service *service)
+{
+    struct change *first = service->outbox, *last = service->outbox_last;
+
+    service->outbox = service->outbox_last = NULL;
+    if (first) commit_submit(service->commit, first, last);
+}
+
+int service_event(struct service *service, struct job *job, const struct job_event *event,
+                  const struct change *make, struct change **out, struct error *err)
+{
+    struct change *change = change_new(job, job->spec);
+
+    if (!change) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    if (make) {
+        change->op = make->op;
+        change->drops_contributions = make->drops_contributions;
+        change->supersedes = make->supersedes;
+        change->superseded_after = make->superseded_after;
+    }
+    if (job_step(job->spec, job->newest, event, change->state, &change->decision, err)) goto err_change;
+    change->has_decision = true;
+    change->status = (enum job_status)change->state->status;
+    if (service_queue(service, change, err)) goto err_change;
+    *out = change;
+    return 0;
+
+err_change:
+    change_unref(change);
+    return (int)err->status;
+}
+
+struct again {
+    struct change_waiter waiter;
+    struct service *service;
+    struct call *call;
+};
+
+static void on_again(void *arg, struct change *change, const struct error *err)
+{
+    struct again *again = arg;
+    struct service *service = again->service;
+    struct call *call = again->call;
+
+    (void)change;
+    (void)err; /* the call finds out for itself */
+    free(again);
+    service_call(service, call);
+}
+
+void service_again_after(struct service *service, struct call *call, struct change *change)
+{
+    struct again *again = calloc(1, sizeof(*again));
+    struct error err;
+
+    if (!again) {
+        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
+        call_fail(call, &err);
+        return;
+    }
+    *again = (struct again){.waiter = {NULL, on_again, again}, .service = service, .call = call};
+    change_wait(change, &again->waiter);
 }
 
 /* A committed change with a decision stays for look-ups until it is folded. */
@@ -129,7 +215,9 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
             change->ordinal = ++service->committed;
             count_decision(change);
         }
+        if (change->has_contribution) round_recorded(job, &change->contribution);
         change_tell(change, NULL);
+        if (change->has_decision && job->lr_waiters) lr_waiters_wake(job, change);
         if (change->op == STORE_JOB_DELETE) {
             change_folded(change);
             jobs_remove(service->jobs, job);
@@ -173,6 +261,7 @@ static void on_failed(void *arg, struct change *first, size_t n, const struct er
         if (change->op == STORE_JOB_CREATE) service->creating--;
         change_failed(change);
         change_tell(change, err);
+        rounds_fail(job, err);
         change->job = NULL;
         change_unref(change);
         if (!job->pending && !job->durable) jobs_remove(service->jobs, job);
@@ -249,6 +338,24 @@ err_alloc:
 void service_drain(struct service *service)
 {
     service->draining = true;
+}
+
+/* Who waits comes to the end of its time. */
+static void release(void *arg, struct job *job)
+{
+    (void)arg;
+    for (struct open_round *open = job->rounds; open; open = open->next) {
+        for (struct waiter *w = open->waiters; w; w = w->next)
+            deadline_again(w->deadline, 0);
+    }
+    for (struct waiter *w = job->lr_waiters; w; w = w->next)
+        deadline_again(w->deadline, 0);
+}
+
+void service_release(struct service *service)
+{
+    service->releasing = true;
+    jobs_each(service->jobs, release, NULL);
 }
 
 static void on_timer_closed(uv_handle_t *handle)

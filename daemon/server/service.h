@@ -55,6 +55,8 @@ uint32_t service_resident(const struct service *service);
 
 /* Refuses writes from now on. */
 void service_drain(struct service *service);
+/* Nothing waits for other requests any more: calls that do are answered, now and later ones as well. */
+void service_release(struct service *service);
 /* Commits what is queued, folds all and calls done; then the handle is gone. */
 void service_stop(struct service *service, void (*done)(void *arg), void *arg);
 

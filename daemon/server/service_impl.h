@@ -5,6 +5,7 @@
 #include "server/commit.h"
 #include "server/convert.h"
 #include "server/jobs.h"
+#include "server/rounds.h"
 #include "server/service.h"
 
 #define PAGE_DEFAULT 100
@@ -21,7 +22,9 @@ struct service {
     struct change *unfolded, *unfolded_last; /* committed decisions, oldest first, linked by next */
     uint64_t committed;                      /* decisions */
     uint64_t creating;                       /* jobs whose creation is queued */
+    struct change *outbox, *outbox_last;     /* queued in this turn, submitted at its end; linked by next */
     bool full, draining, failed;
+    bool releasing; /* nothing waits any more */
     struct error full_reason;
     void (*fatal)(void *, const struct error *);
     void *fatal_arg;
@@ -33,6 +36,90 @@ typedef void service_handler(struct service *service, struct call *call);
 
 service_handler handle_create_job, handle_get_job, handle_list_jobs, handle_update_job, handle_delete_job;
 service_handler handle_report, handle_batch_report, handle_get_lr, handle_list_decisions, handle_simulate;
+service_handler handle_begin_attempt, handle_rewind_job, handle_fork_job, handle_set_lr;
+service_handler handle_pause_job, handle_resume_job, handle_finish_job;
+
+/* ---- changes on their way ---- */
+
+/* Queues a change that was stepped; it is submitted at the end of the turn. */
+int service_queue(struct service *service, struct change *change, struct error *err) WARN_UNUSED;
+/* The end of a turn that began elsewhere than in service_call: a timer's. */
+void service_flush(struct service *service);
+/* Handles the call again once change is durable, or has failed. */
+void service_again_after(struct service *service, struct call *call, struct change *change);
+/* Steps the job on an event of an operator and queues it.  make: what else the change does (op, status, row,
+ * request_id are taken from it), or NULL. */
+int service_event(struct service *service, struct job *job, const struct job_event *event,
+                  const struct change *make, struct change **out, struct error *err) WARN_UNUSED;
+
+/* ---- reports ---- */
+
+/* One report on its way: a change to wait for, an entry, a round to wait for, or an error. */
+struct report {
+    struct change *change;     /* referenced: the decision */
+    struct change *own;        /* referenced: the contribution, or NULL if it was durable before */
+    struct store_entry *entry; /* owned: read back, or a dry run */
+    struct change *unsettled;  /* not referenced: try again after it */
+    bool waits;                /* in the job's round of `step` */
+    bool fresh;                /* decided or contributed by this report */
+    bool duplicate, conflict;
+    bool failed;
+    struct error err;
+    const char *job; /* borrowed from the request */
+    uint32_t step, rank;
+};
+
+/* Everything up to the queue; sets r->failed on error. */
+void report_begin(struct service *service, const Greedylr__V1__ReportRequest *m, struct report *r);
+void report_clear(struct report *r);
+/* The recorded value and the reported one: sets r's flags; ST_STEP_CONFLICT in r->err if the job is strict.
+ */
+int report_compare(const struct job *job, uint32_t step, double recorded, double reported, struct report *r);
+/* The decision as the answer of a report; time is the caller's storage. */
+void report_message(const struct job_decision *decision, const char *job, bool duplicate, bool conflict,
+                    decision_message *out, Google__Protobuf__Timestamp *time);
+
+/* ---- rounds ---- */
+
+/* One rank's report that belongs to no decided step: joins its round, and decides what can be. */
+int round_report(struct service *service, struct job *job, const Greedylr__V1__ReportRequest *m,
+                 const struct job_event *event, struct report *r) WARN_UNUSED;
+/* Makes the call wait for the round that r is in. */
+void round_wait(struct service *service, struct call *call, const struct report *r);
+/* The contribution is durable. */
+void round_recorded(struct job *job, const struct store_contribution *contribution);
+/* Ends every open round with the change; who waits is told when it is durable. */
+void rounds_end(struct job *job, struct change *change, const struct error *verdict);
+/* A commit failed: who waits is told now, and the rounds are read again from the store. */
+void rounds_fail(struct job *job, const struct error *err);
+/* What the store holds of the job's rounds is in memory then. */
+int rounds_load(struct service *service, struct job *job, struct error *err) WARN_UNUSED;
+
+/* ---- waiting ---- */
+
+#define WAIT_MAX_MS 300000
+/* The longest this call waits: its own timeout, its request's, at most WAIT_MAX_MS. */
+uint64_t service_wait_ms(const struct call *call, const Google__Protobuf__Duration *wait);
+/* A decision is durable: readers that wait for its step are answered. */
+void lr_waiters_wake(struct job *job, const struct change *change);
+void lr_waiters_end(struct job *job, struct change *change, const struct error *verdict);
+
+/* ---- the past ---- */
+
+struct past {
+    struct job_state *state; /* owned, under the job's settings of now */
+    uint32_t revision, step;
+    bool has_step;
+};
+/* The state after a step (or the largest step below, or at the job's creation).  Waits for nothing: the
+ * caller makes sure that job_find_unsettled is NULL.  ST_STEP_NOT_FOUND, naming the nearest step below. */
+int past_find(struct service *service, struct job *job, enum store_state_match match, uint32_t step,
+              struct past *out, struct error *err) WARN_UNUSED;
+/* The state at creation: before the first report, or what a fork or an import began with. */
+int past_initial(struct service *service, struct job *job, struct past *out, struct error *err) WARN_UNUSED;
+/* Goes back to it, as an event of the history: later decisions are superseded, open rounds end. */
+int past_return(struct service *service, struct job *job, const struct past *to, const char *actor,
+                const uint32_t *attempt, struct change **out, struct error *err) WARN_UNUSED;
 
 void call_fail(struct call *call, const struct error *err);
 
@@ -47,6 +134,11 @@ int service_find_durable(struct service *service, const char *name, struct job *
 
 int service_check_id(const char *name, const char *field, struct error *err) WARN_UNUSED;
 
+/* The change that creates a job with these settings: the job is in memory, the change not queued yet.  Takes
+ * spec on success.  ST_TOO_MANY_JOBS. */
+int service_new_job(struct service *service, const char *name, const spec_message *given,
+                    const spec_message *effective, struct job_spec *spec, struct change **out,
+                    struct error *err) WARN_UNUSED;
 /* The change that creates a job from its spec message: the job is in memory, the change not queued yet.
  * Errors of convert_spec, ST_TOO_MANY_JOBS. */
 int service_make_job(struct service *service, const char *name, const spec_message *message,
@@ -64,6 +156,22 @@ int service_parse_spec(const char *text, spec_message **out, struct error *err) 
 void answer_job(struct service *service, struct call *call, struct job *job);
 /* Answers with the Job once the change is durable, or with its failure. */
 void answer_job_after(struct service *service, struct call *call, struct change *change);
+/* Answers with the Job once everything queued for it is durable. */
+void answer_job_settled(struct service *service, struct call *call, struct job *job);
+
+/* The settings of a job as texts, and a patch of them (service_update.c). */
+struct texts {
+    spec_message *given, *effective;
+    char *created;
+};
+void texts_clear(struct texts *texts);
+/* Those in the store: job_find_unsettled is NULL. */
+int texts_load(struct service *service, const struct job *job, struct texts *out,
+               struct error *err) WARN_UNUSED;
+/* Merges the patch and resolves it: texts become the patched ones, *spec is the caller's.  What may not
+ * change on a live job is ST_FIELD_FIXED. */
+int texts_patch(struct texts *texts, const struct job *job, const spec_message *patch, struct job_spec **spec,
+                struct error *err) WARN_UNUSED;
 
 uint32_t page_limit(bool has, uint32_t size);
 

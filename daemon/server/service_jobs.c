@@ -115,11 +115,10 @@ static uint64_t new_uid(void)
     return uid;
 }
 
-int service_make_job(struct service *service, const char *name, const spec_message *message,
-                     struct change **out, struct error *err)
+int service_new_job(struct service *service, const char *name, const spec_message *given,
+                    const spec_message *effective, struct job_spec *spec, struct change **out,
+                    struct error *err)
 {
-    struct job_spec *spec = NULL;
-    spec_message *effective = NULL;
     struct store_job *row = NULL;
     uint64_t uid = new_uid();
 
@@ -128,10 +127,7 @@ int service_make_job(struct service *service, const char *name, const spec_messa
         return error_set(err, ST_TOO_MANY_JOBS,
                          "there are %u jobs, as many as --max-jobs allows; delete some",
                          service->options.max_jobs);
-    if (convert_spec(message, &spec, err)) return (int)err->status;
-    if (convert_check_texts(message, spec->lr.n, err)) goto err_spec;
-    if (convert_effective(message, spec, &effective, err)) goto err_spec;
-    if (service_make_row(name, uid, message, effective, &row, err)) goto err_effective;
+    if (service_make_row(name, uid, given, effective, &row, err)) return (int)err->status;
 
     struct job *job = jobs_add(service->jobs, name, uid, spec);
     struct change *change = job ? change_new(job, spec) : NULL;
@@ -140,23 +136,33 @@ int service_make_job(struct service *service, const char *name, const spec_messa
     change->new_spec = true;
     change->row = row;
     memcpy(change->state, job->newest, job_state_size(spec));
-    greedylr__v1__job_spec__free_unpacked(effective, NULL);
     *out = change;
     return 0;
 
 err_job:
-    (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     if (job) {
+        job->spec = NULL; /* stays the caller's */
         jobs_remove(service->jobs, job);
-        spec = NULL;
     }
     store_job_clear(row);
     free(row);
-err_effective:
-    greedylr__v1__job_spec__free_unpacked(effective, NULL);
-err_spec:
-    spec_free(spec);
-    return (int)err->status;
+    return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+}
+
+int service_make_job(struct service *service, const char *name, const spec_message *message,
+                     struct change **out, struct error *err)
+{
+    struct job_spec *spec = NULL;
+    spec_message *effective = NULL;
+    int rc = convert_spec(message, &spec, err);
+
+    if (rc) return rc;
+    rc = convert_check_texts(message, spec->lr.n, err);
+    if (!rc) rc = convert_effective(message, spec, &effective, err);
+    if (!rc) rc = service_new_job(service, name, message, effective, spec, out, err);
+    if (effective) greedylr__v1__job_spec__free_unpacked(effective, NULL);
+    if (rc) spec_free(spec);
+    return rc;
 }
 
 void service_unmake_job(struct service *service, struct change *change)
@@ -172,6 +178,33 @@ struct job_waiter {
     struct service *service;
     struct call *call;
 };
+
+#define MISSING_NAMED 64
+
+struct round_view {
+    Greedylr__V1__Round message;
+    uint32_t missing[MISSING_NAMED];
+};
+
+static void fill_round(const struct job *job, struct round_view *view)
+{
+    const struct round *round = job->rounds->round;
+    Greedylr__V1__Round *m = &view->message;
+    uint32_t missing = round_missing(round, true, view->missing, MISSING_NAMED);
+
+    greedylr__v1__round__init(m);
+    m->has_step = m->has_attempt = m->has_world_size = m->has_quorum = m->has_reported = 1;
+    m->step = round->step;
+    m->attempt = round->attempt;
+    m->world_size = round->ranks.world_size;
+    m->quorum = round->ranks.quorum;
+    m->reported = round->ranks.world_size - missing;
+    m->missing = view->missing;
+    m->n_missing = missing < MISSING_NAMED ? missing : MISSING_NAMED;
+    m->has_rounds_behind = m->has_overdue = 1;
+    m->rounds_behind = rounds_count(job) - 1;
+    m->overdue = round->overdue;
+}
 
 static void fill_job(const struct job *job, Greedylr__V1__Job *out, Greedylr__V1__JobState *state,
                      char uid[17])
@@ -193,15 +226,24 @@ void answer_job(struct service *service, struct call *call, struct job *job)
     Greedylr__V1__Job message;
     Greedylr__V1__JobState state;
     Google__Protobuf__Timestamp created, updated;
+    struct round_view round;
     struct store_job row = {0};
     struct error err;
     char uid[17];
 
+    if (rounds_load(service, job, &err)) {
+        call_fail(call, &err);
+        return;
+    }
     if (store_get_job(service->reader, job->name, &row, &err)) {
         call_fail(call, &err);
         return;
     }
     fill_job(job, &message, &state, uid);
+    if (job->rounds) {
+        fill_round(job, &round);
+        state.open_round = &round.message;
+    }
     convert_time(row.create_us, &created);
     convert_time(job->update_us > row.update_us ? job->update_us : row.update_us, &updated);
     message.create_time = &created;
@@ -245,13 +287,15 @@ void answer_job_after(struct service *service, struct call *call, struct change 
     change_wait(change, &w->waiter);
 }
 
-/* ---- create ---- */
-
-/* The newest queued change of a job, NULL if everything is durable. */
-static struct change *newest_pending(struct job *job)
+void answer_job_settled(struct service *service, struct call *call, struct job *job)
 {
-    return job->pending ? job->last : NULL;
+    if (job->pending)
+        answer_job_after(service, call, job->last);
+    else
+        answer_job(service, call, job);
 }
+
+/* ---- create ---- */
 
 static int compare_specs(const spec_message *asked, const spec_message *created, const char *name,
                          struct error *err)
@@ -282,7 +326,6 @@ out:
 static void create_again(struct service *service, struct call *call, struct job *job,
                          const spec_message *asked)
 {
-    struct change *pending = newest_pending(job);
     struct store_job row = {0};
     spec_message *created = NULL;
     struct error err;
@@ -298,10 +341,8 @@ static void create_again(struct service *service, struct call *call, struct job 
     if (service_parse_spec(text, &created, &err)) goto err_parse;
     if (compare_specs(asked, created, job->name, &err))
         call_fail(call, &err);
-    else if (pending)
-        answer_job_after(service, call, pending);
     else
-        answer_job(service, call, job);
+        answer_job_settled(service, call, job);
     greedylr__v1__job_spec__free_unpacked(created, NULL);
     store_job_clear(&row);
     return;
@@ -330,13 +371,12 @@ void handle_create_job(struct service *service, struct call *call)
     }
     if (err.status != ST_JOB_NOT_FOUND) goto fail;
     if (service_make_job(service, request->spec->job, request->spec, &change, &err)) goto fail;
-    if (change_queue(change, &err)) {
+    if (service_queue(service, change, &err)) {
         service_unmake_job(service, change);
         goto fail;
     }
     service->creating++;
     answer_job_after(service, call, change);
-    commit_submit(service->commit, change, change);
     return;
 
 fail:
@@ -369,13 +409,15 @@ void handle_delete_job(struct service *service, struct call *call)
     }
     change->op = STORE_JOB_DELETE;
     memcpy(change->state, job->newest, job_state_size(job->spec));
-    if (change_queue(change, &err)) {
+    if (service_queue(service, change, &err)) {
         change->job = NULL;
         change_unref(change);
         goto fail;
     }
+    (void)error_set(&err, ST_JOB_DELETED, "job %s was deleted while the request waited", job->name);
+    rounds_end(job, change, &err);
+    lr_waiters_end(job, change, &err);
     answer_job_after(service, call, change);
-    commit_submit(service->commit, change, change);
     return;
 
 fail:

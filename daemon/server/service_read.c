@@ -1,4 +1,4 @@
-/* Reads: rates, histories, lists, and simulations.  Rates come from memory; histories and lists are read by
+/* Reads: histories, lists, and simulations.  Histories and lists are read by
  * the pool's threads with readers of their own, so that a long one does not hold up the loop.  All show
  * durable state only. */
 #include "server/service_impl.h"
@@ -9,33 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-void handle_get_lr(struct service *service, struct call *call)
-{
-    const Greedylr__V1__GetLrRequest *request = (const void *)call->request;
-    Greedylr__V1__GetLrResponse answer = GREEDYLR__V1__GET_LR_RESPONSE__INIT;
-    struct error err;
-    struct job *job;
-
-    if (service_find_durable(service, request->job, &job, &err)) {
-        call_fail(call, &err);
-        return;
-    }
-    if (request->has_step || request->wait) {
-        (void)error_set(&err, ST_NOT_SERVED, "%s: waiting for a step is not served by this version",
-                        request->wait ? "wait" : "step");
-        call_fail(call, &err);
-        return;
-    }
-    answer.lrs = (double *)(uintptr_t)job_lrs(job->durable);
-    answer.n_lrs = job->durable->groups;
-    answer.has_lr = answer.has_revision = 1;
-    answer.lr = answer.lrs[0];
-    answer.has_step = job->durable->has_step;
-    answer.step = job->durable->step;
-    answer.revision = job->durable->revision;
-    call->done(call, &answer.base, NULL);
-}
 
 /* ---- work on the pool ---- */
 

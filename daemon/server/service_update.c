@@ -17,7 +17,6 @@ static int check_patch(const spec_message *patch, const struct job *job, struct 
 {
     const char *field = NULL;
 
-    if (patch->job && strcmp(patch->job, job->name) != 0) field = "job";
     if (patch->n_lr) field = "lr";
     if (patch->ramp) field = "ramp";
     if (field)
@@ -43,28 +42,17 @@ static int check_fixed(const struct job_spec *before, const struct job_spec *aft
     return 0;
 }
 
-struct texts {
-    spec_message *given, *effective;
-    char *created;
-};
-
-static void texts_clear(struct texts *texts)
+void texts_clear(struct texts *texts)
 {
     if (texts->given) greedylr__v1__job_spec__free_unpacked(texts->given, NULL);
     if (texts->effective) greedylr__v1__job_spec__free_unpacked(texts->effective, NULL);
     free(texts->created);
 }
 
-/* The newest texts of the job: durable ones; a job with a queued creation or update is asked to wait. */
-static int load_texts(struct service *service, const struct job *job, struct texts *out, struct error *err)
+int texts_load(struct service *service, const struct job *job, struct texts *out, struct error *err)
 {
     struct store_job row = {0};
 
-    for (const struct change *c = job->oldest; c; c = c->job_next) {
-        if (!c->committed && c->op != STORE_JOB_KEEP)
-            return error_set(err, ST_OVERLOADED,
-                             "another change of job %s is being stored; repeat the request", job->name);
-    }
     if (store_get_job(service->reader, job->name, &row, err)) return (int)err->status;
     if (!service_parse_spec(row.spec, &out->given, err) &&
         !service_parse_spec(row.effective, &out->effective, err)) {
@@ -74,6 +62,28 @@ static int load_texts(struct service *service, const struct job *job, struct tex
     }
     store_job_clear(&row);
     return (int)err->status;
+}
+
+int texts_patch(struct texts *texts, const struct job *job, const spec_message *patch, struct job_spec **out,
+                struct error *err)
+{
+    struct job_spec *spec = NULL;
+    spec_message *effective = NULL;
+
+    if (check_patch(patch, job, err)) return (int)err->status;
+    if (message_merge(&texts->given->base, &patch->base, err) ||
+        message_merge(&texts->effective->base, &patch->base, err))
+        return (int)err->status;
+    if (convert_spec(texts->effective, &spec, err)) return (int)err->status;
+    if (check_fixed(job->spec, spec, err) || convert_check_texts(texts->given, spec->lr.n, err) ||
+        convert_effective(texts->effective, spec, &effective, err)) {
+        spec_free(spec);
+        return (int)err->status;
+    }
+    greedylr__v1__job_spec__free_unpacked(texts->effective, NULL);
+    texts->effective = effective;
+    *out = spec;
+    return 0;
 }
 
 /* Names the fields of the patch, for the history. */
@@ -97,43 +107,37 @@ static void name_changes(const ProtobufCMessage *patch, const char *prefix, char
     }
 }
 
-static int make_update(struct job *job, const spec_message *patch, struct texts *texts, struct change **out,
-                       struct error *err)
+static int make_update(struct service *service, struct job *job, const spec_message *patch, const char *actor,
+                       struct texts *texts, struct change **out, struct error *err)
 {
     struct job_spec *spec = NULL;
     struct change *change = NULL;
-    spec_message *effective = NULL;
     char changed[120] = "";
 
-    if (message_merge(&texts->given->base, &patch->base, err) ||
-        message_merge(&texts->effective->base, &patch->base, err))
-        return (int)err->status;
-    if (convert_spec(texts->effective, &spec, err)) return (int)err->status;
-    if (check_fixed(job->spec, spec, err) || convert_check_texts(texts->given, spec->lr.n, err)) goto err;
-    if (convert_effective(texts->effective, spec, &effective, err)) goto err;
+    if (texts_patch(texts, job, patch, &spec, err)) return (int)err->status;
     change = change_new(job, spec);
     if (!change) {
         (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");
-        goto err;
+        goto err_change;
     }
-    if (service_make_row(job->name, job->uid, texts->given, effective, &change->row, err)) goto err;
+    if (service_make_row(job->name, job->uid, texts->given, texts->effective, &change->row, err))
+        goto err_change;
     free(change->row->created);
     change->row->created = texts->created;
     texts->created = NULL;
     name_changes(&patch->base, "", changed, sizeof(changed));
-    struct job_event event = {.kind = EVENT_UPDATE, .time_us = service_now_us()};
+    struct job_event event = {.kind = EVENT_UPDATE, .time_us = service_now_us(), .actor = actor};
     event.update.spec = spec;
     event.update.changed = changed;
-    if (job_step(job->spec, job->newest, &event, change->state, &change->decision, err)) goto err;
-    greedylr__v1__job_spec__free_unpacked(effective, NULL);
+    if (job_step(job->spec, job->newest, &event, change->state, &change->decision, err)) goto err_change;
     change->op = STORE_JOB_UPDATE;
     change->has_decision = true;
     change->new_spec = true;
+    if (service_queue(service, change, err)) goto err_change;
     *out = change;
     return 0;
 
-err:
-    if (effective) greedylr__v1__job_spec__free_unpacked(effective, NULL);
+err_change:
     if (change) change_unref(change);
     spec_free(spec);
     return (int)err->status;
@@ -147,24 +151,29 @@ void handle_update_job(struct service *service, struct call *call)
     struct error err;
     struct job *job;
 
-    if (service_find(service, request->job, &job, &err)) goto out;
+    if (service_find(service, request->job, &job, &err)) goto fail;
+    if ((change = job_find_unsettled(job))) {
+        service_again_after(service, call, change);
+        return;
+    }
     if (!request->spec) {
         (void)error_set(&err, ST_FIELD_REQUIRED, "spec: is required, with the settings to change");
-        goto out;
+        goto fail;
     }
-    if (check_patch(request->spec, job, &err)) goto out;
+    if (request->spec->job && strcmp(request->spec->job, job->name) != 0) {
+        (void)error_set(&err, ST_FIELD_FIXED, "spec.job: cannot change on a live job; :fork it");
+        goto fail;
+    }
     err.status = ST_OK;
-    if (load_texts(service, job, &texts, &err)) goto out;
-    if (make_update(job, request->spec, &texts, &change, &err)) goto out;
-    if (change_queue(change, &err)) {
-        spec_free(change->spec);
-        change_unref(change);
-        change = NULL;
-        goto out;
+    if (texts_load(service, job, &texts, &err) ||
+        make_update(service, job, request->spec, call->peer, &texts, &change, &err)) {
+        texts_clear(&texts);
+        goto fail;
     }
-    answer_job_after(service, call, change);
-    commit_submit(service->commit, change, change);
-out:
     texts_clear(&texts);
-    if (!change) call_fail(call, &err);
+    answer_job_after(service, call, change);
+    return;
+
+fail:
+    call_fail(call, &err);
 }

@@ -12,6 +12,7 @@
 #include "store/sqlite_lock.h"
 #include "store/sqlite_schema.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,9 @@ static int bind_decision(sqlite3_stmt *s, const struct store_change *c)
     bad |= c->request_id && c->request_id[0] ? bind_text(s, 20, c->request_id) : sqlite3_bind_null(s, 20);
     bad |=
         own ? bind_bytes(s, 21, c->state, c->state_len) : bind_bytes(s, 21, c->job->state, c->job->state_len);
+    bad |= d->actor[0] ? bind_text(s, 22, d->actor) : sqlite3_bind_null(s, 22);
+    bad |= d->ranks ? sqlite3_bind_int64(s, 23, d->ranks) : sqlite3_bind_null(s, 23);
+    bad |= c->round ? bind_bytes(s, 24, c->round, c->round_len) : sqlite3_bind_null(s, 24);
     return bad;
 }
 
@@ -142,6 +146,60 @@ static int write_job(struct store *store, enum writer_statement which, const str
     return writer_run(store, which, "writing a job", err);
 }
 
+static int keep_settings(struct store *store, uint64_t uid, uint32_t revision, const char *effective,
+                         struct error *err)
+{
+    sqlite3_stmt *s = store->statements[W_SETTINGS];
+
+    sqlite3_bind_int64(s, 1, (sqlite3_int64)uid);
+    sqlite3_bind_int64(s, 2, revision);
+    if (bind_text(s, 3, effective)) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    return writer_run(store, W_SETTINGS, "writing settings", err);
+}
+
+static int contribute(struct store *store, const struct store_change *change, struct error *err)
+{
+    sqlite3_stmt *s = store->statements[W_CONTRIBUTE];
+    const struct store_contribution *c = change->contribution;
+    const struct round_report *r = &c->report;
+    int bad = 0;
+
+    bad |= sqlite3_bind_int64(s, 1, (sqlite3_int64)change->uid);
+    bad |= sqlite3_bind_int64(s, 2, c->attempt);
+    bad |= sqlite3_bind_int64(s, 3, c->step);
+    bad |= sqlite3_bind_int64(s, 4, c->rank);
+    bad |= sqlite3_bind_int64(s, 5, r->order);
+    bad |= sqlite3_bind_int64(s, 6, change->expected_revision);
+    bad |= db_bind_double(s, 7, true, r->value);
+    bad |= db_bind_double(s, 8, true, r->weight);
+    bad |= db_bind_double(s, 9, r->lr_cap < INFINITY, r->lr_cap);
+    bad |= db_bind_double(s, 10, !isnan(r->applied_lr), r->applied_lr);
+    bad |= sqlite3_bind_int64(s, 11, c->ranks.world_size);
+    bad |= sqlite3_bind_int64(s, 12, c->ranks.quorum);
+    bad |= bind_text(s, 13, reduce_words[c->ranks.reduce]);
+    if (bad) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    return writer_run(store, W_CONTRIBUTE, "writing a rank's report", err);
+}
+
+static int drop(struct store *store, enum writer_statement which, uint64_t uid, struct error *err)
+{
+    sqlite3_bind_int64(store->statements[which], 1, (sqlite3_int64)uid);
+    return writer_run(store, which, "dropping what is obsolete", err);
+}
+
+static int supersede(struct store *store, const struct store_change *c, struct error *err)
+{
+    static const enum writer_statement both[] = {W_SUPERSEDE, W_SUPERSEDE_LOG};
+    int rc = 0;
+
+    for (size_t i = 0; i < 2 && !rc; i++) {
+        sqlite3_bind_int64(store->statements[both[i]], 1, (sqlite3_int64)c->uid);
+        sqlite3_bind_int64(store->statements[both[i]], 2, c->superseded_after);
+        rc = writer_run(store, both[i], "marking superseded decisions", err);
+    }
+    return rc;
+}
+
 static int must_change(struct store *store, const char *what, struct error *err)
 {
     if (sqlite3_changes(store->db) == 1) return 0;
@@ -156,8 +214,42 @@ static int delete_job(struct store *store, const struct store_change *c, struct 
     sqlite3_bind_int64(store->statements[W_DELETE], 2, c->expected_revision);
     if ((rc = writer_run(store, W_DELETE, "deleting a job", err)) || (rc = must_change(store, "delete", err)))
         return rc;
+    if ((rc = drop(store, W_DROP_CONTRIBUTIONS, c->uid, err)) ||
+        (rc = drop(store, W_DROP_SETTINGS, c->uid, err)))
+        return rc;
     sqlite3_bind_int64(store->statements[W_DOOM], 1, (sqlite3_int64)c->uid);
     return writer_run(store, W_DOOM, "deleting a job", err);
+}
+
+static int write_status(struct store *store, const struct store_change *c, struct error *err)
+{
+    sqlite3_stmt *s = store->statements[W_STATUS];
+
+    sqlite3_bind_int64(s, 1, (sqlite3_int64)c->uid);
+    if (bind_text(s, 2, job_status_words[c->status]))
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    return writer_run(store, W_STATUS, "writing a job's status", err);
+}
+
+static int apply_to_job(struct store *store, const struct store_change *c, struct error *err)
+{
+    int rc = 0;
+
+    switch (c->op) {
+    case STORE_JOB_KEEP: return 0;
+    case STORE_JOB_DELETE: return delete_job(store, c, err);
+    case STORE_JOB_STATUS:
+        rc = write_status(store, c, err);
+        return rc ? rc : must_change(store, "status", err);
+    case STORE_JOB_CREATE:
+        rc = write_job(store, W_CREATE, c, err);
+        return rc ? rc : keep_settings(store, c->uid, 0, c->job->effective, err);
+    case STORE_JOB_UPDATE:
+        rc = write_job(store, W_UPDATE, c, err);
+        if (!rc) rc = must_change(store, "update", err);
+        return rc ? rc : keep_settings(store, c->uid, c->job->revision, c->job->effective, err);
+    }
+    return 0;
 }
 
 static int apply(struct store *store, const struct store_change *c, struct error *err)
@@ -165,16 +257,10 @@ static int apply(struct store *store, const struct store_change *c, struct error
     int64_t seq = 0;
     int rc = unfolded_check(store, c, err);
 
-    if (rc) return rc;
-    switch (c->op) {
-    case STORE_JOB_KEEP: break;
-    case STORE_JOB_CREATE: rc = write_job(store, W_CREATE, c, err); break;
-    case STORE_JOB_UPDATE:
-        rc = write_job(store, W_UPDATE, c, err);
-        if (!rc) rc = must_change(store, "update", err);
-        break;
-    case STORE_JOB_DELETE: rc = delete_job(store, c, err); break;
-    }
+    if (!rc) rc = apply_to_job(store, c, err);
+    if (!rc && c->supersedes) rc = supersede(store, c, err);
+    if (!rc && c->drops_contributions) rc = drop(store, W_DROP_CONTRIBUTIONS, c->uid, err);
+    if (!rc && c->contribution) rc = contribute(store, c, err);
     if (rc) return rc;
     if (c->decision && c->op != STORE_JOB_DELETE) {
         rc = append(store, c, err);

@@ -11,7 +11,15 @@
 #define DECISION_LIST                                                                                        \
     "job, revision, attempt, step, action, time_us, value, smoothed, best, num_good, num_bad, stage, "       \
     "at_min, "                                                                                               \
-    "at_max, plateaued, applied_mismatch, superseded, lrs, reason, request_id, state"
+    "at_max, plateaued, applied_mismatch, superseded, lrs, reason, request_id, state, actor, ranks, round"
+
+/* "'raise','cut',...": the words of the actions of a kind, for IN (...). */
+#define SQL_WORD_1(word)                              "'" word "',"
+#define SQL_WORD_0(word)                              ""
+#define SQL_REPORT(name, word, report, state, undone) SQL_WORD_##report(word)
+#define SQL_STATE(name, word, report, state, undone)  SQL_WORD_##state(word)
+#define SQL_UNDONE(name, word, report, state, undone) SQL_WORD_##undone(word)
+#define SQL_ACTIONS(kind)                             "(" ACTIONS(kind) "'')"
 
 enum writer_statement {
     W_BEGIN,
@@ -19,8 +27,15 @@ enum writer_statement {
     W_APPEND,
     W_CREATE,
     W_UPDATE,
+    W_STATUS,
     W_DELETE,
     W_DOOM,
+    W_SETTINGS,
+    W_CONTRIBUTE,
+    W_DROP_CONTRIBUTIONS,
+    W_DROP_SETTINGS,
+    W_SUPERSEDE,
+    W_SUPERSEDE_LOG,
     W_PROBE,
     W_PASS_CLEAR,
     W_PASS_FILL,
@@ -28,6 +43,7 @@ enum writer_statement {
     W_FOLD,
     W_FOLD_JOBS,
     W_FOLD_LIMIT,
+    W_FOLD_CONTRIBUTIONS,
     W_TRIM,
     W_TRIM_ALL,
     W_REAP,

@@ -20,7 +20,7 @@
     "l.job, l.revision, l.attempt, l.step, l.action, l.time_us, l.value, l.smoothed, l.best, l.num_good, "   \
     "l.num_bad, l.stage, l.at_min, l.at_max, l.plateaued, l.applied_mismatch, l.superseded, l.lrs, "         \
     "l.reason, "                                                                                             \
-    "l.request_id, l.state"
+    "l.request_id, l.state, l.actor, l.ranks, l.round"
 
 #define TEXT_OF(x) #x
 #define TEXT(x)    TEXT_OF(x)
@@ -32,15 +32,27 @@
 const char *const writer_sql[W_COUNT] = {
     [W_BEGIN] = "BEGIN IMMEDIATE",
     [W_COMMIT] = "COMMIT",
-    [W_APPEND] = "INSERT INTO log(" DECISION_LIST ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [W_APPEND] = "INSERT INTO log(" DECISION_LIST ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [W_CREATE] =
         "INSERT INTO job(uid, status, revision, update_us, labels, spec, effective, state, name, create_us, "
         "created) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
     [W_UPDATE] =
         "UPDATE job SET status=?2, revision=?3, update_us=?4, labels=?5, spec=?6, effective=?7, state=?8 "
         "WHERE uid=?1 AND revision<=?9",
+    [W_STATUS] = "UPDATE job SET status=?2 WHERE uid=?1",
     [W_DELETE] = "DELETE FROM job WHERE uid=?1 AND revision<=?2",
     [W_DOOM] = "INSERT INTO doomed(uid) VALUES(?)",
+    [W_SETTINGS] = "INSERT OR REPLACE INTO settings(job, revision, effective) VALUES(?,?,?)",
+    /* What memory holds is what was promised: a leftover of an ended round gives way. */
+    [W_CONTRIBUTE] =
+        "INSERT OR REPLACE INTO contribution(job, attempt, step, rank, place, revision, value, weight, "
+        "lr_cap, applied_lr, world_size, quorum, reduce) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [W_DROP_CONTRIBUTIONS] = "DELETE FROM contribution WHERE job=?",
+    [W_DROP_SETTINGS] = "DELETE FROM settings WHERE job=?",
+    [W_SUPERSEDE] = "UPDATE decision SET superseded=1 WHERE job=?1 AND revision>?2 AND NOT superseded AND "
+                    "action IN " SQL_ACTIONS(SQL_UNDONE),
+    [W_SUPERSEDE_LOG] = "UPDATE log SET superseded=1 WHERE job=?1 AND revision>?2 AND NOT superseded AND "
+                        "action IN " SQL_ACTIONS(SQL_UNDONE),
     [W_PROBE] = "INSERT INTO probe(id, count, filler) VALUES(1, 1, zeroblob(32768)) "
                 "ON CONFLICT(id) DO UPDATE SET count=count+1, filler=excluded.filler",
     [W_PASS_CLEAR] = "DELETE FROM temp.pass",
@@ -61,6 +73,14 @@ const char *const writer_sql[W_COUNT] = {
         "DELETE FROM decision WHERE (job, revision) IN (SELECT d.job, d.revision FROM temp.pass p "
         "CROSS JOIN decision d WHERE " CHUNK " AND " IS_LAST " AND d.job=p.job AND "
         "d.revision<=p.revision-?2 LIMIT " LIMIT_ROWS ")",
+    /* Of rounds that are decided.  One made after the decision may be of a step that a rewind opened again.
+     */
+    [W_FOLD_CONTRIBUTIONS] =
+        "DELETE FROM contribution WHERE (job, attempt, step, rank) IN (SELECT c.job, c.attempt, c.step, "
+        "c.rank "
+        "FROM temp.pass p CROSS JOIN log l CROSS JOIN contribution c WHERE " CHUNK " AND " IS_LAST
+        " AND l.seq=p.seq AND c.job=p.job AND c.revision<l.revision AND (c.attempt<l.attempt OR "
+        "c.step<=l.step))",
     [W_TRIM] = "DELETE FROM log WHERE seq<=?1",
     [W_TRIM_ALL] = "DELETE FROM log",
     [W_REAP] = "DELETE FROM decision WHERE (job, revision) IN (SELECT job, revision FROM decision "
@@ -89,9 +109,9 @@ static int pass_begin(struct store *store, struct error *err)
 
 static int fold_chunk(struct store *store, bool ends, struct error *err)
 {
-    static const enum writer_statement steps[] = {W_FOLD, W_FOLD_JOBS, W_FOLD_LIMIT};
+    static const enum writer_statement steps[] = {W_FOLD, W_FOLD_JOBS, W_FOLD_CONTRIBUTIONS, W_FOLD_LIMIT};
     enum writer_statement trim = store->pass.last == store->last_seq ? W_TRIM_ALL : W_TRIM;
-    size_t n = store->history_limit ? 3 : 2;
+    size_t n = store->history_limit ? 4 : 3;
     int rc = 0;
 
     for (size_t i = 0; i < n && !rc; i++) {

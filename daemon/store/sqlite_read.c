@@ -4,7 +4,7 @@
  * copied. Each call ends its read transaction before it returns, or checkpoints could never finish. Failure
  * modes: damage, and values that the contract of store.h cannot hold, are ST_DATA_DAMAGED; nothing that is in
  * the file can make a reader write outside its own memory. */
-#include "store/sqlite.h"
+#include "store/sqlite_reader.h"
 
 #include "store/sqlite_db.h"
 #include "store/sqlite_schema.h"
@@ -13,20 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum reader_statement {
-    R_BEGIN,
-    R_END,
-    R_JOB,
-    R_JOBS,
-    R_STEP,
-    R_REQUEST,
-    R_HISTORY,
-    R_HISTORY_END,
-    R_LOG,
-    R_COUNT
-};
-
-#define JOB_LIST "uid, name, status, revision, create_us, update_us, labels, created, spec, effective, state"
+#define JOB_LIST   "uid, name, status, revision, create_us, update_us, labels, created, spec, effective, state"
+#define STATE_LIST "revision, step, action, state"
 /* The filters of a listing; ?2 is what comes before the page. */
 #define HISTORY_WHERE                                                                                        \
     "job=?1 AND revision>?2 AND (?3 IS NULL OR step>=?3) AND (?4 IS NULL OR step<=?4) AND (?5 OR NOT "       \
@@ -43,21 +31,31 @@ static const char *const reader_sql[R_COUNT] = {
         "(?5 IS NULL OR instr(char(10)||labels||char(10), char(10)||?5||char(10))) ORDER BY name LIMIT ?6",
     /* Events carry the last step as well: only reports decide one. */
     [R_STEP] = "SELECT " DECISION_LIST
-               " FROM decision WHERE job=?1 AND step=?2 AND NOT superseded AND action NOT IN "
-               "('override','begin','rewind','fork','import','update','pause','resume','finish') "
-               "ORDER BY revision DESC LIMIT 1",
-    [R_REQUEST] =
-        "SELECT " DECISION_LIST " FROM decision WHERE job=?1 AND request_id=?2 AND "
-        "request_id IS NOT NULL AND revision>(SELECT max(revision) FROM decision WHERE job=?1)-1000 "
-        "ORDER BY revision DESC LIMIT 1",
+               " FROM decision WHERE job=?1 AND step=?2 AND NOT superseded AND action IN " SQL_ACTIONS(
+                   SQL_REPORT) " ORDER BY revision DESC LIMIT 1",
+    [R_REQUEST] = "SELECT " DECISION_LIST " FROM decision WHERE job=?1 AND request_id=?2 AND "
+                  "request_id IS NOT NULL AND NOT superseded AND revision>(SELECT max(revision) FROM "
+                  "decision WHERE job=?1)-1000 "
+                  "ORDER BY revision DESC LIMIT 1",
+    [R_STATE_AT] = "SELECT " STATE_LIST
+                   " FROM decision WHERE job=?1 AND step=?2 AND NOT superseded AND action IN " SQL_ACTIONS(
+                       SQL_STATE) " ORDER BY revision DESC LIMIT 1",
+    [R_STATE_BELOW] = "SELECT " STATE_LIST
+                      " FROM decision WHERE job=?1 AND step<?2 AND NOT superseded AND action IN " SQL_ACTIONS(
+                          SQL_STATE) " ORDER BY step DESC, revision DESC LIMIT 1",
+    [R_STATE_FIRST] =
+        "SELECT " STATE_LIST
+        " FROM decision WHERE job=?1 AND ?2 IS NOT NULL AND revision=1 AND action IN " SQL_ACTIONS(SQL_STATE),
+    [R_SETTINGS] =
+        "SELECT effective, revision=(SELECT max(revision) FROM settings WHERE job=?1) FROM settings "
+        "WHERE job=?1 AND revision<=?2 ORDER BY revision DESC LIMIT 1",
+    [R_ROUND] = "SELECT round FROM decision WHERE job=?1 AND revision=?2",
+    [R_CONTRIBUTIONS] =
+        "SELECT attempt, step, rank, place, value, weight, lr_cap, applied_lr, world_size, quorum, "
+        "reduce FROM contribution WHERE job=? ORDER BY attempt, step, rank",
     [R_HISTORY] = "SELECT " DECISION_LIST " FROM decision WHERE " HISTORY_WHERE,
     [R_HISTORY_END] = "SELECT coalesce(max(revision),0) FROM decision WHERE job=?",
     [R_LOG] = "SELECT " DECISION_LIST " FROM log WHERE " HISTORY_WHERE,
-};
-
-struct store_reader {
-    sqlite3 *db;
-    sqlite3_stmt *statements[R_COUNT];
 };
 
 int store_reader_open(struct store *store, struct store_reader **out, struct error *err)
@@ -86,12 +84,12 @@ void store_reader_close(struct store_reader *reader)
     free(reader);
 }
 
-static int read_error(struct store_reader *reader, struct error *err)
+int reader_error(struct store_reader *reader, struct error *err)
 {
     return db_error(reader->db, "reading the database", err);
 }
 
-static sqlite3_stmt *ready(struct store_reader *reader, enum reader_statement which)
+sqlite3_stmt *reader_ready(struct store_reader *reader, enum reader_statement which)
 {
     sqlite3_stmt *s = reader->statements[which];
 
@@ -102,27 +100,27 @@ static sqlite3_stmt *ready(struct store_reader *reader, enum reader_statement wh
 
 /* ---- values ---- */
 
-static int damaged(sqlite3_stmt *s, int at, struct error *err)
+int column_damaged(sqlite3_stmt *s, int at, struct error *err)
 {
     return error_set(err, ST_DATA_DAMAGED, "%s holds something impossible", sqlite3_column_name(s, at));
 }
 
-static int column_word(sqlite3_stmt *s, int at, const char *const *words, int *out, struct error *err)
+int column_word(sqlite3_stmt *s, int at, const char *const *words, int *out, struct error *err)
 {
     const char *text = (const char *)sqlite3_column_text(s, at);
 
     for (*out = 0; text && words[*out]; ++*out) {
         if (strcmp(text, words[*out]) == 0) return 0;
     }
-    return damaged(s, at, err);
+    return column_damaged(s, at, err);
 }
 
-static int column_u32(sqlite3_stmt *s, int at, uint32_t *out, struct error *err)
+int column_u32(sqlite3_stmt *s, int at, uint32_t *out, struct error *err)
 {
     int64_t value = sqlite3_column_int64(s, at);
 
     if (value < 0 || value > UINT32_MAX || sqlite3_column_type(s, at) != SQLITE_INTEGER)
-        return damaged(s, at, err);
+        return column_damaged(s, at, err);
     *out = (uint32_t)value;
     return 0;
 }
@@ -133,7 +131,7 @@ static int column_short_text(sqlite3_stmt *s, int at, char *out, size_t size, st
     const char *text = (const char *)sqlite3_column_text(s, at);
     size_t len = text ? strlen(text) : 0;
 
-    if (len >= size || (int)len != sqlite3_column_bytes(s, at)) return damaged(s, at, err);
+    if (len >= size || (int)len != sqlite3_column_bytes(s, at)) return column_damaged(s, at, err);
     memcpy(out, text ? text : "", len + 1);
     return 0;
 }
@@ -187,6 +185,8 @@ static int read_entry(sqlite3_stmt *s, struct store_entry *out, struct error *er
         (rc = column_short_text(s, 18, d->reason, sizeof(d->reason), err)) ||
         (rc = column_short_text(s, 19, out->request_id, sizeof(out->request_id), err)))
         return rc;
+    if ((rc = column_short_text(s, 21, d->actor, sizeof(d->actor), err))) return rc;
+    if (sqlite3_column_type(s, 22) != SQLITE_NULL && (rc = column_u32(s, 22, &d->ranks, err))) return rc;
     d->groups = (uint32_t)groups;
     d->lrs = out->lrs;
     return 0;
@@ -201,7 +201,7 @@ static int find_one(struct store_reader *reader, sqlite3_stmt *s, struct store_e
     else if (step == SQLITE_DONE)
         rc = error_set(err, ST_STEP_IN_PAST, "the history has no such decision");
     else
-        rc = read_error(reader, err);
+        rc = reader_error(reader, err);
     sqlite3_reset(s);
     return rc;
 }
@@ -209,7 +209,7 @@ static int find_one(struct store_reader *reader, sqlite3_stmt *s, struct store_e
 int store_find_step(struct store_reader *reader, uint64_t uid, uint32_t step, struct store_entry *out,
                     struct error *err)
 {
-    sqlite3_stmt *s = ready(reader, R_STEP);
+    sqlite3_stmt *s = reader_ready(reader, R_STEP);
 
     sqlite3_bind_int64(s, 1, (sqlite3_int64)uid);
     sqlite3_bind_int64(s, 2, step);
@@ -219,7 +219,7 @@ int store_find_step(struct store_reader *reader, uint64_t uid, uint32_t step, st
 int store_find_request(struct store_reader *reader, uint64_t uid, const char *request_id,
                        struct store_entry *out, struct error *err)
 {
-    sqlite3_stmt *s = ready(reader, R_REQUEST);
+    sqlite3_stmt *s = reader_ready(reader, R_REQUEST);
 
     sqlite3_bind_int64(s, 1, (sqlite3_int64)uid);
     if (sqlite3_bind_text(s, 2, request_id, -1, SQLITE_STATIC))
@@ -234,7 +234,7 @@ static int list_entries(struct store_reader *reader, enum reader_statement which
                         const struct store_decisions_query *query, uint32_t after, uint32_t *left,
                         entry_fn each, void *arg, struct error *err)
 {
-    sqlite3_stmt *s = ready(reader, which);
+    sqlite3_stmt *s = reader_ready(reader, which);
     struct store_entry entry;
     int step = SQLITE_DONE, rc = 0;
 
@@ -250,7 +250,7 @@ static int list_entries(struct store_reader *reader, enum reader_statement which
         --*left;
         if (each(arg, &entry)) *left = 0;
     }
-    if (!rc && *left && step != SQLITE_DONE) rc = read_error(reader, err);
+    if (!rc && *left && step != SQLITE_DONE) rc = reader_error(reader, err);
     sqlite3_reset(s);
     return rc;
 }
@@ -258,11 +258,11 @@ static int list_entries(struct store_reader *reader, enum reader_statement which
 /* The newest revision the history has of the job: the log's rows up to it are folded already. */
 static int history_end(struct store_reader *reader, uint64_t uid, uint32_t *out, struct error *err)
 {
-    sqlite3_stmt *s = ready(reader, R_HISTORY_END);
+    sqlite3_stmt *s = reader_ready(reader, R_HISTORY_END);
     int rc;
 
     sqlite3_bind_int64(s, 1, (sqlite3_int64)uid);
-    rc = sqlite3_step(s) == SQLITE_ROW ? column_u32(s, 0, out, err) : read_error(reader, err);
+    rc = sqlite3_step(s) == SQLITE_ROW ? column_u32(s, 0, out, err) : reader_error(reader, err);
     sqlite3_reset(s);
     return rc;
 }
@@ -271,7 +271,8 @@ int store_list_decisions(struct store_reader *reader, const struct store_decisio
                          entry_fn each, void *arg, struct error *err)
 {
     uint32_t left = query->limit, end = 0;
-    int rc = db_run(ready(reader, R_BEGIN), "reading the database", err); /* one view of history and log */
+    int rc =
+        db_run(reader_ready(reader, R_BEGIN), "reading the database", err); /* one view of history and log */
 
     if (rc) return rc;
     rc = list_entries(reader, R_HISTORY, query, query->after_revision, &left, each, arg, err);
@@ -280,7 +281,7 @@ int store_list_decisions(struct store_reader *reader, const struct store_decisio
         rc = list_entries(reader, R_LOG, query, end > query->after_revision ? end : query->after_revision,
                           &left, each, arg, err);
     if (rc) return db_rollback(reader->db, NULL) ? ST_STORE_FAILED : rc;
-    return db_run(ready(reader, R_END), "reading the database", err);
+    return db_run(reader_ready(reader, R_END), "reading the database", err);
 }
 
 /* ---- jobs ---- */
@@ -297,7 +298,7 @@ static int read_job(sqlite3_stmt *s, struct store_job *out, struct error *err)
     int status, rc;
 
     memset(out, 0, sizeof(*out));
-    if (uid <= 0) return damaged(s, 0, err);
+    if (uid <= 0) return column_damaged(s, 0, err);
     if ((rc = column_short_text(s, 1, out->name, sizeof(out->name), err)) ||
         (rc = column_word(s, 2, job_status_words, &status, err)) ||
         (rc = column_u32(s, 3, &out->revision, err)))
@@ -312,7 +313,7 @@ static int read_job(sqlite3_stmt *s, struct store_job *out, struct error *err)
     out->effective = (char *)(uintptr_t)column_string(s, 9);
     out->state = (uint8_t *)(uintptr_t)sqlite3_column_blob(s, 10);
     out->state_len = (size_t)sqlite3_column_bytes(s, 10);
-    if (!out->labels || !out->created || !out->spec || !out->effective) return damaged(s, 6, err);
+    if (!out->labels || !out->created || !out->spec || !out->effective) return column_damaged(s, 6, err);
     return 0;
 }
 
@@ -348,7 +349,7 @@ void store_job_clear(struct store_job *job)
 
 int store_get_job(struct store_reader *reader, const char *name, struct store_job *out, struct error *err)
 {
-    sqlite3_stmt *s = ready(reader, R_JOB);
+    sqlite3_stmt *s = reader_ready(reader, R_JOB);
     struct store_job job;
     int step, rc;
 
@@ -360,7 +361,7 @@ int store_get_job(struct store_reader *reader, const char *name, struct store_jo
     else if (step == SQLITE_DONE)
         rc = error_set(err, ST_JOB_NOT_FOUND, "no job %s", name);
     else
-        rc = read_error(reader, err);
+        rc = reader_error(reader, err);
     if (!rc) rc = own_job(&job, err);
     if (!rc) *out = job;
     sqlite3_reset(s);
@@ -385,7 +386,7 @@ static int bind_jobs_query(sqlite3_stmt *s, const struct store_jobs_query *query
 int store_list_jobs(struct store_reader *reader, const struct store_jobs_query *query,
                     int (*each)(void *arg, const struct store_job *job), void *arg, struct error *err)
 {
-    sqlite3_stmt *s = ready(reader, R_JOBS);
+    sqlite3_stmt *s = reader_ready(reader, R_JOBS);
     const char *prefix = query->prefix ? query->prefix : "";
     char end[JOB_ID_MAX + 2]; /* above every name with the prefix: names are ASCII without DEL */
     struct store_job job;
@@ -397,7 +398,7 @@ int store_list_jobs(struct store_reader *reader, const struct store_jobs_query *
     while ((step = sqlite3_step(s)) == SQLITE_ROW) {
         if ((rc = read_job(s, &job, err)) || each(arg, &job)) break;
     }
-    if (step != SQLITE_ROW && step != SQLITE_DONE) rc = read_error(reader, err);
+    if (step != SQLITE_ROW && step != SQLITE_DONE) rc = reader_error(reader, err);
     sqlite3_reset(s);
     return rc;
 }

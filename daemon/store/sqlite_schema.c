@@ -40,7 +40,21 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "CREATE INDEX decision_step ON decision(job, step);"
     "CREATE INDEX decision_request ON decision(job, request_id) WHERE request_id IS NOT NULL;"
     "CREATE TABLE doomed(uid INTEGER PRIMARY KEY);"
-    "CREATE TABLE probe(id INTEGER PRIMARY KEY, count INTEGER NOT NULL, filler BLOB);"};
+    "CREATE TABLE probe(id INTEGER PRIMARY KEY, count INTEGER NOT NULL, filler BLOB);",
+    /* Who did it; rounds; reports that wait for their round; the settings that were in force. */
+    "ALTER TABLE log ADD COLUMN actor TEXT;"
+    "ALTER TABLE log ADD COLUMN ranks INTEGER;"
+    "ALTER TABLE log ADD COLUMN round BLOB;"
+    "ALTER TABLE decision ADD COLUMN actor TEXT;"
+    "ALTER TABLE decision ADD COLUMN ranks INTEGER;"
+    "ALTER TABLE decision ADD COLUMN round BLOB;"
+    "CREATE TABLE contribution(job INTEGER NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL, "
+    "rank INTEGER NOT NULL, place INTEGER NOT NULL, revision INTEGER NOT NULL, value REAL NOT NULL, "
+    "weight REAL NOT NULL, lr_cap REAL, applied_lr REAL, world_size INTEGER NOT NULL, "
+    "quorum INTEGER NOT NULL, reduce TEXT NOT NULL, PRIMARY KEY(job, attempt, step, rank)) WITHOUT ROWID;"
+    "CREATE TABLE settings(job INTEGER NOT NULL, revision INTEGER NOT NULL, effective TEXT NOT NULL, "
+    "PRIMARY KEY(job, revision)) WITHOUT ROWID;"
+    "INSERT INTO settings(job, revision, effective) SELECT uid, 0, effective FROM job;"};
 
 static int migrate(sqlite3 *db, int64_t version, struct error *err)
 {

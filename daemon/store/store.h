@@ -7,6 +7,7 @@
 #define GREEDYLRD_STORE_STORE_H
 
 #include "core/job.h"
+#include "core/round.h"
 #include "core/spec.h"
 #include "core/status.h"
 
@@ -45,11 +46,19 @@ struct store_entry {
     char request_id[REQUEST_ID_MAX + 1]; /* "": none */
 };
 
+/* One rank's report to a round that is not decided yet. */
+struct store_contribution {
+    uint32_t attempt, step, rank;
+    struct ranks ranks; /* of the round; deadline_ms is not kept */
+    struct round_report report;
+};
+
 /* What one change does to a job's row. */
 enum store_job_op {
     STORE_JOB_KEEP,   /* a decision only: the hot path, one appended row */
     STORE_JOB_CREATE, /* insert job */
     STORE_JOB_UPDATE, /* replace spec, effective, labels, status, state, revision, update_us by job's */
+    STORE_JOB_STATUS, /* replace the status */
     STORE_JOB_DELETE, /* the row at once, its history in the background */
 };
 
@@ -60,10 +69,17 @@ struct store_change {
     uint32_t expected_revision; /* revision the change builds on */
     enum store_job_op op;
     const struct store_job *job;         /* CREATE, UPDATE */
+    enum job_status status;              /* STATUS */
     const struct job_decision *decision; /* NULL: none */
     const char *request_id;              /* NULL or "": none */
     const uint8_t *state;                /* encoded state after the decision */
     size_t state_len;
+    const uint8_t *round; /* round_record of the decision, or NULL */
+    size_t round_len;
+    const struct store_contribution *contribution; /* kept until a decision makes it obsolete; NULL: none */
+    bool drops_contributions;                      /* open rounds end with this change */
+    bool supersedes; /* decisions above superseded_after that action_is_undone are marked superseded */
+    uint32_t superseded_after;
 };
 
 /* Opens DIR/greedylr.db, creating directory and database where missing; takes DIR's lock.
@@ -114,6 +130,39 @@ int store_find_step(struct store_reader *reader, uint64_t uid, uint32_t step, st
 /* Among the job's last 1,000 decisions. */
 int store_find_request(struct store_reader *reader, uint64_t uid, const char *request_id,
                        struct store_entry *out, struct error *err) WARN_UNUSED;
+
+/* The state that the history says a job had, of decisions that action_is_state and are not superseded; folded
+ * ones only. */
+enum store_state_match {
+    STORE_STATE_AT,    /* the newest of this step */
+    STORE_STATE_BELOW, /* the newest of the largest step below this one */
+    STORE_STATE_FIRST, /* of the job's first revision */
+};
+struct store_state {
+    uint32_t revision, step;
+    bool has_step;
+    enum action action;
+    uint8_t *bytes; /* encoded; owned: free() */
+    size_t len;
+};
+/* ST_STEP_NOT_FOUND if there is none. */
+int store_find_state(struct store_reader *reader, uint64_t uid, enum store_state_match match, uint32_t step,
+                     struct store_state *out, struct error *err) WARN_UNUSED;
+
+/* The effective settings (JSON) in force after a revision; owned by the caller.  *newest: no later ones are
+ * stored.  ST_DATA_DAMAGED if there are none. */
+int store_get_settings(struct store_reader *reader, uint64_t uid, uint32_t revision, char **effective,
+                       bool *newest, struct error *err) WARN_UNUSED;
+
+/* The round_record of a folded decision, owned by the caller; NULL and 0 if it has none. */
+int store_get_round(struct store_reader *reader, uint64_t uid, uint32_t revision, uint8_t **out, size_t *len,
+                    struct error *err) WARN_UNUSED;
+
+/* The job's contributions by attempt, step and rank, obsolete ones included; each() returns non-zero to stop.
+ */
+int store_list_contributions(struct store_reader *reader, uint64_t uid,
+                             int (*each)(void *arg, const struct store_contribution *contribution), void *arg,
+                             struct error *err) WARN_UNUSED;
 
 /* Jobs by name, ascending, after the name `after` ("": from the start). */
 struct store_jobs_query {

@@ -84,14 +84,14 @@ Test(store, a_directory_that_cannot_be_made_is_unreadable)
 Test(store, a_newer_database_is_refused_by_name)
 {
     struct fix f;
-    const uint8_t version[] = {0, 0, 0, 2}, ours[] = {0, 0, 0, 1};
+    const uint8_t version[] = {0, 0, 0, 3}, ours[] = {0, 0, 0, 2};
 
     fix_begin(&f);
     create_job(&f, 1, "a", "");
     fix_close(&f);
     poke(&f, 60, version, 4); /* user_version of the header */
     cr_assert_eq(reopen(&f), ST_DATA_NEWER);
-    cr_assert(strstr(f.err.message, "version 2"), "%s", f.err.message);
+    cr_assert(strstr(f.err.message, "version 3"), "%s", f.err.message);
     poke(&f, 60, ours, 4);
     OK(reopen(&f), &f);
     cr_assert_eq(store_job_count(f.store), 1);

@@ -1,0 +1,111 @@
+/* Rounds and waiters as lists.  Failures here are out of memory. */
+#include "server/rounds.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct open_round *rounds_find(const struct job *job, uint32_t step)
+{
+    struct open_round *open = job->rounds;
+
+    while (open && open->round->step < step)
+        open = open->next;
+    return open && open->round->step == step ? open : NULL;
+}
+
+uint32_t rounds_count(const struct job *job)
+{
+    uint32_t n = 0;
+
+    for (const struct open_round *open = job->rounds; open; open = open->next)
+        n++;
+    return n;
+}
+
+struct open_round *rounds_open(struct service *service, struct job *job, uint32_t attempt, uint32_t step,
+                               const struct ranks *ranks)
+{
+    struct open_round *open = calloc(1, sizeof(*open)), **at = &job->rounds;
+    struct round *round = malloc(round_size(ranks->world_size));
+
+    if (!open || !round) {
+        free(open);
+        free(round);
+        return NULL;
+    }
+    round_open(round, attempt, step, ranks);
+    open->round = round;
+    open->job = job;
+    open->service = service;
+    while (*at && (*at)->round->step < step)
+        at = &(*at)->next;
+    open->next = *at;
+    *at = open;
+    return open;
+}
+
+void rounds_close(struct open_round *open)
+{
+    struct open_round **at = &open->job->rounds;
+
+    assert(!open->waiters);
+    while (*at != open)
+        at = &(*at)->next;
+    *at = open->next;
+    if (open->deadline) open->job->holds--;
+    deadline_drop(open->deadline);
+    free(open->round);
+    free(open);
+}
+
+void rounds_drop(struct job *job)
+{
+    while (job->rounds)
+        rounds_close(job->rounds);
+}
+
+void waiter_add(struct waiter *waiter, struct waiter **list)
+{
+    waiter->next = *list;
+    waiter->at = list;
+    if (waiter->next) waiter->next->at = &waiter->next;
+    *list = waiter;
+    waiter->job->holds++;
+}
+
+void waiter_take(struct waiter *waiter)
+{
+    *waiter->at = waiter->next;
+    if (waiter->next) waiter->next->at = waiter->at;
+    waiter->job->holds--;
+    waiter->job = NULL;
+    waiter->round = NULL;
+    deadline_drop(waiter->deadline);
+    waiter->deadline = NULL;
+}
+
+static void on_settled(void *arg, struct change *change, const struct error *err)
+{
+    struct waiter *waiter = arg;
+
+    if (!err && waiter->verdict.status) err = &waiter->verdict;
+    waiter->answer(waiter, change, err);
+    change_unref(change);
+}
+
+void waiter_settle(struct waiter *waiter, struct change *change, const struct error *verdict)
+{
+    waiter_take(waiter);
+    waiter->verdict.status = ST_OK;
+    if (verdict) waiter->verdict = *verdict;
+    waiter->change = change;
+    change_ref(change);
+    waiter->on_change = (struct change_waiter){NULL, on_settled, waiter};
+    change_wait(change, &waiter->on_change);
+}
+
+void waiter_fail(struct waiter *waiter, const struct error *err)
+{
+    waiter_take(waiter);
+    waiter->answer(waiter, NULL, err);
+}

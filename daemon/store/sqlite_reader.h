@@ -1,0 +1,42 @@
+/* What the readers' files share. */
+#ifndef GREEDYLRD_STORE_SQLITE_READER_H
+#define GREEDYLRD_STORE_SQLITE_READER_H
+
+#include "store/sqlite.h"
+
+enum reader_statement {
+    R_BEGIN,
+    R_END,
+    R_JOB,
+    R_JOBS,
+    R_STEP,
+    R_REQUEST,
+    R_STATE_AT,
+    R_STATE_BELOW,
+    R_STATE_FIRST,
+    R_SETTINGS,
+    R_ROUND,
+    R_CONTRIBUTIONS,
+    R_HISTORY,
+    R_HISTORY_END,
+    R_LOG,
+    R_COUNT
+};
+
+struct store_reader {
+    sqlite3 *db;
+    sqlite3_stmt *statements[R_COUNT];
+};
+
+/* The connection's last error as a status. */
+int reader_error(struct store_reader *reader, struct error *err);
+/* A statement without bindings, from its start. */
+sqlite3_stmt *reader_ready(struct store_reader *reader, enum reader_statement which);
+
+/* Values of a row; ST_DATA_DAMAGED for what the contract of store.h cannot hold. */
+int column_damaged(sqlite3_stmt *statement, int at, struct error *err);
+int column_word(sqlite3_stmt *statement, int at, const char *const *words, int *out,
+                struct error *err) WARN_UNUSED;
+int column_u32(sqlite3_stmt *statement, int at, uint32_t *out, struct error *err) WARN_UNUSED;
+
+#endif
