@@ -51,16 +51,9 @@ int job_admit(const struct job_spec *spec, const struct job_state *state, const 
 {
     char value[DOUBLE_TEXT_MAX];
 
-    switch (job_relation(state, event)) {
-    case REPORT_NEW: break;
-    case REPORT_STALE:
+    if (job_relation(state, event) == REPORT_STALE)
         return error_set(err, ST_STALE_ATTEMPT, "attempt: %u was replaced by attempt %u; stop this process",
                          event->report.attempt, state->attempt);
-    case REPORT_RECORDED:
-    case REPORT_NEEDS_REWIND:
-        return error_set(err, ST_INTERNAL, "job_step: step %u is not beyond the last decided step %u",
-                         event->report.step, state->step);
-    }
     if (state->status == JOB_FINISHED)
         return error_set(err, ST_JOB_FINISHED, "the job is finished and takes no reports; resume it first");
     if (!event->report.has_step && state->has_step && state->step == UINT32_MAX)
@@ -136,6 +129,9 @@ static int step_report(const struct job_spec *spec, const struct job_state *stat
     int rc = job_admit(spec, state, event, err);
 
     if (rc) return rc;
+    if (job_relation(state, event) != REPORT_NEW)
+        return error_set(err, ST_INTERNAL, "job_step: step %u is not beyond the last decided step %u",
+                         event->report.step, state->step);
     memcpy(next, state, job_state_size(spec));
     next->step = event->report.has_step ? event->report.step : state->has_step ? state->step + 1 : 1;
     next->has_step = true;

@@ -123,8 +123,9 @@ enum report_relation {
 };
 enum report_relation job_relation(const struct job_state *state, const struct job_event *event);
 
-/* Whether a REPORT_NEW may be decided, or, being one rank's, may wait for a round.  Errors: ST_STALE_ATTEMPT,
- * ST_JOB_FINISHED, ST_NONFINITE_REJECTED, ST_FIELD_INVALID (a step beyond uint32). */
+/* Whether the job takes this report at all: to decide it, to let it wait for a round, or to rewind for it.
+ * Errors: ST_STALE_ATTEMPT, ST_JOB_FINISHED, ST_NONFINITE_REJECTED, ST_FIELD_INVALID (a step beyond uint32).
+ */
 int job_admit(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
               struct error *err) WARN_UNUSED;
 

@@ -44,7 +44,10 @@ static int find(struct service *service, const struct job *job, enum store_state
 
     if (change) take_change(change, out);
     int rc = store_find_state(service->reader, job->uid, match, step, &stored, err);
-    if (rc == ST_STEP_NOT_FOUND && change) return 0;
+    if (rc == ST_STEP_NOT_FOUND && change) {
+        err->status = ST_OK;
+        return 0;
+    }
     if (rc) return rc;
     kept = (struct found){.revision = stored.revision,
                           .step = stored.step,

@@ -241,6 +241,7 @@ static int report_and_rewind(struct service *service, struct job *job, const rep
     struct past past;
     int rc = job_admit(job->spec, job->newest, event, &r->err);
 
+    if (!rc) rc = check_rank(m, job, &r->err);
     if (rc) return rc;
     if ((r->unsettled = job_find_unsettled(job)))
         return error_set(&r->err, ST_OVERLOADED,
