@@ -131,18 +131,20 @@ static void run_batch(struct commit *commit, struct batch *batch)
     uv_async_send(&commit->async);
 }
 
-static void run_maintenance(struct commit *commit, bool all)
+/* Whether there is more to do; after a failure not before a batch or a probe was tried. */
+static bool run_maintenance(struct commit *commit, bool all)
 {
     struct error err = {0};
 
     if (store_maintain(commit->store, all, &err)) {
         post_trouble(commit, &err);
-        return;
+        return false;
     }
     uv_mutex_lock(&commit->mutex);
     commit->folded = store_folded(commit->store);
     uv_mutex_unlock(&commit->mutex);
     uv_async_send(&commit->async);
+    return store_has_work(commit->store);
 }
 
 static void run_probe(struct commit *commit)
@@ -159,16 +161,15 @@ static void run_probe(struct commit *commit)
     uv_async_send(&commit->async);
 }
 
-/* Waits for work, under the mutex; false: it was quiet for a while. */
-static bool wait_for_work(struct commit *commit, bool *quiet_done)
+/* Waits for work, under the mutex; false: it has been quiet for a while, and the store may have some.
+ * more: it has. */
+static bool wait_for_work(struct commit *commit, bool quiet, bool more)
 {
     while (commit->halted || (!commit->queue.first && !commit->probe && !commit->stopping)) {
-        if (commit->halted || *quiet_done) {
+        if (commit->halted || (quiet && !more))
             uv_cond_wait(&commit->cond, &commit->mutex);
-        } else if (uv_cond_timedwait(&commit->cond, &commit->mutex, IDLE_NS) == UV_ETIMEDOUT) {
-            *quiet_done = true;
+        else if (quiet || uv_cond_timedwait(&commit->cond, &commit->mutex, IDLE_NS) == UV_ETIMEDOUT)
             return false;
-        }
     }
     return true;
 }
@@ -176,13 +177,13 @@ static bool wait_for_work(struct commit *commit, bool *quiet_done)
 static void writer(void *arg)
 {
     struct commit *commit = arg;
-    bool quiet_done = true;
+    bool quiet = true, more = false;
 
     for (;;) {
         struct batch *batch = NULL;
 
         uv_mutex_lock(&commit->mutex);
-        bool work = wait_for_work(commit, &quiet_done);
+        bool work = wait_for_work(commit, quiet, more);
         bool probe = commit->probe;
         bool end = commit->stopping && !commit->queue.first;
         commit->probe = false;
@@ -195,15 +196,13 @@ static void writer(void *arg)
         }
         uv_mutex_unlock(&commit->mutex);
 
-        if (batch) {
-            quiet_done = false;
-            run_batch(commit, batch);
-        }
+        quiet = !batch && !probe;
+        if (batch) run_batch(commit, batch);
         if (probe) run_probe(commit);
         if (end) break;
-        if (!work || store_backlog(commit->store) >= FOLD_BACKLOG) run_maintenance(commit, false);
+        if (!work || store_backlog(commit->store) >= FOLD_BACKLOG) more = run_maintenance(commit, false);
     }
-    if (commit->fold_at_stop) run_maintenance(commit, true);
+    if (commit->fold_at_stop) (void)run_maintenance(commit, true);
     uv_mutex_lock(&commit->mutex);
     commit->ended = true;
     uv_mutex_unlock(&commit->mutex);

@@ -310,26 +310,34 @@ int store_commit(struct store *store, const struct store_change *changes, size_t
 
 /* ---- background ---- */
 
-/* Idle work is a whole checkpoint; under load the WAL is emptied when it has grown. */
+/* The end of the work is a checkpoint of all there is; before it the WAL is emptied when it has grown. */
 #define WAL_PAGES_MAX 1024
+
+static bool folds(const struct store *store)
+{
+    return store->pass.active || store->last_seq;
+}
+
+bool store_has_work(const struct store *store)
+{
+    return !store->failed.status && (folds(store) || store->doomed > 0);
+}
 
 static int maintain(struct store *store, bool all, struct error *err)
 {
-    bool folds, reaps;
+    bool more;
     int rc = 0;
 
     do {
-        folds = store->pass.active || store->last_seq;
-        reaps = !folds && store->doomed > 0;
-        if (folds)
+        if (folds(store))
             rc = fold_step(store, err);
-        else if (reaps)
+        else if (store->doomed > 0)
             rc = reap_step(store, err);
         if (rc) return rc;
-        bool idle = !folds && !reaps;
-        if (store->wal_pages - store->wal_done >= (idle ? 1 : WAL_PAGES_MAX))
+        more = store_has_work(store);
+        if (store->wal_pages - store->wal_done >= (more ? WAL_PAGES_MAX : 1))
             rc = checkpoint(store, SQLITE_CHECKPOINT_PASSIVE, err);
-    } while (!rc && all && (folds || reaps));
+    } while (!rc && all && more);
     return rc;
 }
 

@@ -98,9 +98,11 @@ int store_commit(struct store *store, const struct store_change *changes, size_t
                  struct error *err) WARN_UNUSED;
 
 /* Background work: folds the appended rows into history and job rows in bulk, reaps deleted jobs' history,
- * keeps the history limit, checkpoints.  Writer thread, when idle or when store_backlog() is high.  all:
- * leave nothing. Errors as store_commit. */
+ * keeps the history limit, checkpoints.  Writer thread, when idle or when store_backlog() is high.  One short
+ * step a call, the last one checkpoints whatever is left; all: leave nothing.  Errors as store_commit. */
 int store_maintain(struct store *store, bool all, struct error *err) WARN_UNUSED;
+/* Whether another step has something to fold or reap.  Writer thread. */
+bool store_has_work(const struct store *store);
 
 /* Rows appended and not folded yet. */
 uint64_t store_backlog(const struct store *store);

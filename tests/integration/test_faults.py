@@ -1,6 +1,8 @@
 """Injected I/O errors (strace) and a full disk: no 200 that is not durable, and the end where the design says so."""
 import os
+import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -73,6 +75,116 @@ class Injected(unittest.TestCase):
         self.assertEqual((status, headers["retry-after"]), (503, "1"))
         d.kill()
         self.check_survivors(d.data, acknowledged)
+
+
+@unittest.skipUnless(can_trace(), "strace cannot inject faults here")
+class InjectedIntoTheDatabaseFile(unittest.TestCase):
+    """The database file is written and synced by checkpoints only: when the daemon is idle, and when the log is long."""
+
+    def start(self, inject):
+        """A daemon whose calls on the database file fail; self.rates: what it acknowledged, by step."""
+        d = Daemon()
+        self.addCleanup(shutil.rmtree, d.data, True)
+        self.rates = {}
+        d.start()  # strace -P wants a file that is there
+        self.report(d, 1)
+        d.stop()
+        d = Daemon("--log-level", "error", data=d.data, env={"ASAN_OPTIONS": "detect_leaks=0"},
+                   wrap=["strace", "-D", "-f", "-I2", "-o", os.devnull, "-P", os.path.join(d.data, "greedylr.db"),
+                         "-e", "trace=fdatasync,pwrite64", "-e", "inject=" + inject])
+        self.addCleanup(lambda: d.process.poll() is None and d.kill())
+        return d.start()
+
+    def report(self, d, step):
+        answer = d.ok("POST", "/v1/jobs/x:report", {"step": step, "loss": 1.0 / step, "lr": 0.1})
+        self.rates[step] = answer["lrs"]
+
+    def report_many(self, d):
+        """Batches until the log is folded between two of them and one is refused or unanswered."""
+        for first in range(2, 60000, 1000):
+            reports = [{"job": "x", "step": step, "loss": 1.0 / step} for step in range(first, first + 1000)]
+            try:
+                status, answer = d.call("POST", "/v1/jobs:batchReport", {"reports": reports})
+            except OSError:
+                return
+            if status != 200:
+                self.assertEqual(status, 503)
+                return
+            for result in answer["results"]:
+                if "error" in result:
+                    self.assertIn(result["error"]["reason"], ("STORE_FAILED", "DRAINING"))
+                else:
+                    self.rates[result["decision"]["step"]] = result["decision"]["lrs"]
+            if "error" in answer["results"][-1]:
+                return
+        self.fail("no fault came")
+
+    def check_survivors(self, data):
+        """Every acknowledged step is there, in order, with its rates; behind them may be what was never answered."""
+        d = Daemon(data=data).start()
+        try:
+            kept = [(x["step"], x["lrs"]) for x in d.decisions("x")]
+            self.assertEqual(kept[:len(self.rates)], sorted(self.rates.items()))
+            step, lrs = kept[-1]
+            self.assertEqual(d.ok("GET", "/v1/jobs/x/lr?format=json")["lrs"], lrs)
+            self.report(d, step + 1)
+        finally:
+            d.close()
+
+    def fatal(self, inject, work):
+        d = self.start(inject)
+        work(d)
+        self.assertEqual(d._ended(), 1)
+        self.assertIn("event=store_failed", d.stderr)
+        self.assertIn("checkpointing", d.stderr)
+        self.check_survivors(d.data)
+
+    def fatal_idle_and_busy(self, inject):
+        for work in (lambda d: self.report(d, 2), self.report_many):
+            with self.subTest(inject=inject):
+                self.fatal(inject, work)
+
+    def test_failed_sync_ends_the_process(self):
+        for errno in ("EIO", "ENOSPC"):
+            self.fatal_idle_and_busy("fdatasync:error=%s:when=1" % errno)  # once: a second try would pass
+
+    def test_failed_write_ends_the_process(self):
+        self.fatal_idle_and_busy("pwrite64:error=EIO:when=3")
+
+    def refused(self, d):
+        status, headers, text = d.request("POST", "/v1/jobs/x:report", {"step": len(self.rates) + 1, "loss": 1})
+        self.assertEqual((status, headers["retry-after"]), (503, "1"))
+        self.assertIn(b"STORE_FULL", text)
+        self.assertIn(b"checkpointing", text)
+        self.assertEqual(d.request("GET", "/readyz")[0], 503)
+        kept = [(x["step"], x["lrs"]) for x in d.decisions("x")]
+        self.assertEqual(kept, sorted(self.rates.items()))
+        self.assertEqual(d.ok("GET", "/v1/jobs/x/lr?format=json")["lrs"], kept[-1][1])
+
+    def full(self):
+        d = self.start("pwrite64:error=ENOSPC:when=1+")
+        for step in range(2, 20):
+            self.report(d, step)
+        wait_until(lambda: d.request("GET", "/readyz")[0] == 503)
+        self.refused(d)
+        return d
+
+    def test_no_room_refuses_writes_until_there_is_some(self):
+        d = self.full()
+        with open("/proc/%d/status" % d.process.pid) as f:
+            tracer = int(re.search(r"TracerPid:\s*(\d+)", f.read()).group(1))
+        os.kill(tracer, signal.SIGTERM)  # lets go of the daemon, and calls succeed again
+        wait_until(lambda: d.request("GET", "/readyz")[0] == 200)
+        for step in range(20, 30):
+            self.report(d, step)
+        self.assertEqual(d.stop(), 0)
+        self.assertIn("event=disk_full", d.stderr)
+        self.check_survivors(d.data)
+
+    def test_a_kill_without_room_loses_nothing(self):
+        d = self.full()
+        d.kill()
+        self.check_survivors(d.data)
 
 
 @unittest.skipUnless(can_mount(), "a tmpfs cannot be mounted here")

@@ -191,6 +191,25 @@ class Data(unittest.TestCase):
                 self.assertEqual(db.execute("SELECT name FROM job").fetchall(), [("a",)])
             db.close()
 
+    def test_an_idle_daemon_leaves_nothing_in_the_log(self):
+        """All of it is folded, step by step, and in the database file itself, so that the log starts over."""
+        self.d.start()
+        self.addCleanup(self.d.close)
+        self.d.ok("POST", "/v1/jobs/a:report", {"step": 0, "loss": 1, "lr": 0.1})
+        for first in range(1, 3001, 1000):
+            self.d.ok("POST", "/v1/jobs:batchReport",
+                      {"reports": [{"job": "a", "step": step, "loss": 1} for step in range(first, first + 1000)]})
+
+        def counts():
+            db = sqlite3.connect("file:%s?immutable=1" % self.path, uri=True)  # without the WAL
+            try:
+                return db.execute("SELECT (SELECT count(*) FROM decision), (SELECT count(*) FROM log)").fetchone()
+            except sqlite3.DatabaseError:
+                return None  # in the middle of a checkpoint
+            finally:
+                db.close()
+        wait_until(lambda: counts() == (3001, 0))
+
 
 class Signals(DaemonTest):
     def test_both_stop_cleanly(self):
