@@ -166,6 +166,21 @@ static int refuse_bound(const struct job_spec *spec, const char *name, uint32_t 
                      i, lr, got_text);
 }
 
+/* best * (1 - threshold) is never above what best starts with, so that nothing would ever become best. */
+static int check_threshold(const struct greedy_params *p, struct error *err)
+{
+    char got[DOUBLE_TEXT_MAX];
+
+    if (p->mode != GREEDY_MIN || p->threshold_mode != GREEDY_REL || p->threshold < 1) return ST_OK;
+    double_text(got, p->threshold);
+    return error_set(
+        err, ST_FIELD_INVALID,
+        "greedy.threshold: must be below 1 with mode min and threshold_mode rel, got %s; no value "
+        "could be better by that much: give a fraction such as 0.001, or use greedy.threshold_mode "
+        "abs",
+        got);
+}
+
 static int check_greedylr(const struct job_spec *spec, const struct greedy_params *p, struct error *err)
 {
     for (uint32_t i = 0; i < spec->lr.n; i++) {
@@ -176,7 +191,7 @@ static int check_greedylr(const struct job_spec *spec, const struct greedy_param
         if (!(isfinite(max) && max >= spec->lr.v[i]))
             return refuse_bound(spec, "max_lr", i, "finite and at least", max, err);
     }
-    return ST_OK;
+    return check_threshold(p, err);
 }
 
 /* The public implementation takes any bounds, below and above the initial rate and even crossed, and so must

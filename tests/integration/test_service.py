@@ -183,6 +183,9 @@ class Connect(DaemonTest):
 BAD = [  # method, path, body, status, reason, in the message
     ("POST", "/v1/jobs", '{"job":"x","lr":0.1,"greedy":{"factor":1.5}}', 400, "FIELD_INVALID",
      "spec.greedy.factor: must be in (0, 1), got 1.5"),
+    ("POST", "/v1/jobs", '{"job":"x","lr":0.1,"greedy":{"threshold":1}}', 400, "FIELD_INVALID",
+     "spec.greedy.threshold: must be below 1 with mode min and threshold_mode rel, got 1"),
+    ("PATCH", "/v1/jobs/live", '{"spec":{"greedy":{"threshold":3}}}', 400, "FIELD_INVALID", "spec.greedy.threshold"),
     ("POST", "/v1/jobs", '{"job":"x","lr":0.1,"greedy":{"patienc":1}}', 400, "FIELD_UNKNOWN", "spec.greedy.patienc"),
     ("POST", "/v1/jobs", '{"job":"x","lr":0.1,"greedy":{"patience":"two"}}', 400, "FIELD_INVALID", "spec.greedy.patience"),
     ("POST", "/v1/jobs", '{"job":"x","lr":0.1,"greedy":{"patience":-1}}', 400, "FIELD_INVALID", "spec.greedy.patience"),

@@ -108,6 +108,16 @@ Test(core_spec, settings_that_do_not_fit_are_refused)
         {"1e308", "", "greedy.max_lr: must be finite and at least lr 1e+308, got Infinity"},
         {"5e-324", "", "greedy.min_lr: must be above 0 and at most lr 5e-324, got 0"},
         {"0.1", "min_lr=0.1 max_lr=0.1", NULL},
+        {"0.1", "threshold=1",
+         "greedy.threshold: must be below 1 with mode min and threshold_mode rel, got 1; no value could be "
+         "better by that much: give a fraction such as 0.001, or use greedy.threshold_mode abs"},
+        {"0.1", "threshold=2.5 mode=min threshold_mode=rel",
+         "greedy.threshold: must be below 1 with mode min and threshold_mode rel, got 2.5; no value could be "
+         "better by that much: give a fraction such as 0.001, or use greedy.threshold_mode abs"},
+        {"0.1", "threshold=0.999", NULL},
+        {"0.1", "threshold=1 mode=max", NULL},
+        {"0.1", "threshold=1 threshold_mode=abs", NULL},
+        {"0.1", "dialect=transformers threshold=1 threshold_mode=rel", NULL},
         {"0.1", "dialect=transformers min_lr=0", NULL},
         {"0.1", "dialect=transformers min_lr=0.5 max_lr=0.01", NULL},
         {"0.1", "dialect=transformers smoothing=median",
