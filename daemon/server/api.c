@@ -53,14 +53,13 @@ static void send_error(struct http_request *http, const struct error *err, enum 
     size_t n = 0;
     struct buf body = {0};
     int status = 500;
-    enum error_code code = status_info(err->status)->code;
 
     rpc_encode_error(err, face, &body, &status);
     if (allow) {
         headers[n][0] = "Allow";
         headers[n++][1] = allow;
     }
-    if (code == CODE_UNAVAILABLE || (code == CODE_RESOURCE_EXHAUSTED && status == 429)) {
+    if (status == 503 || status == 429) {
         headers[n][0] = "Retry-After";
         headers[n++][1] = "1";
     }

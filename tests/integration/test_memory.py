@@ -1,8 +1,9 @@
-"""Jobs not used for a while leave memory and come back from the store as they were."""
+"""Jobs not used for a while leave memory and come back from the store as they were; and what happens without any."""
 import re
+import resource
 import unittest
 
-from harness import DaemonTest, wait_until
+from harness import DaemonTest, reason, wait_until
 
 
 class Eviction(DaemonTest):
@@ -22,6 +23,32 @@ class Eviction(DaemonTest):
             self.assertTrue(self.d.ok("POST", "/v1/jobs/j%d:report" % i, {"step": 2, "loss": 0.5})["duplicate"])
             d = self.d.ok("POST", "/v1/jobs/j%d:report" % i, {"step": 4, "loss": 0.25})
             self.assertEqual((d["revision"], d["num_good"]), (4, 1))
+
+
+class NoMemory(DaemonTest):
+    def address_space(self):
+        with open("/proc/%d/status" % self.d.process.pid) as f:
+            return int(re.search(r"VmSize:\s*(\d+)", f.read()).group(1)) * 1024
+
+    def limit(self, size):
+        resource.prlimit(self.d.process.pid, resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+
+    def test_says_when_to_come_back(self):
+        if self.address_space() > 1 << 40:
+            self.skipTest("a sanitizer has reserved all addresses")
+        path, all_of_it = "/v1/jobs/x/decisions?page_size=%d", 1000
+        self.d.ok("POST", "/v1/jobs/x:report", {"step": 0, "loss": 1, "lr": 0.1})
+        for first in range(1, all_of_it, 100):
+            self.d.ok("POST", "/v1/jobs:batchReport",
+                      {"reports": [{"job": "x", "step": step, "loss": 1} for step in range(first, first + 100)]})
+        connection = self.d.connection()  # it and the threads that read have their memory already
+        self.d.ok("GET", path % 1, connection=connection)
+        self.limit(self.address_space())
+        status, headers, _ = self.d.request("GET", path % all_of_it, connection=connection)
+        self.assertEqual((status, headers.get("retry-after")), (503, "1"))
+        self.assertEqual(reason(self.d.call("GET", path % all_of_it, connection=connection)[1]), "OUT_OF_MEMORY")
+        self.limit(resource.RLIM_INFINITY)
+        self.assertEqual(len(self.d.ok("GET", path % all_of_it, connection=connection)["decisions"]), all_of_it)
 
 
 if __name__ == "__main__":
