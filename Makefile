@@ -7,6 +7,9 @@ CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 PKGS    := libmicrohttpd jansson libuv sqlite3 libprotobuf-c
 VERSION := 0.1.0
 PYTHON  ?= /usr/bin/python3
+# The library and what links it; soname libgreedylr.so.0.
+CLIENT_PKGS := libcurl jansson
+SOVERSION   := 0
 
 CFLAGS   ?= -O2 -g
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2 \
@@ -39,20 +42,31 @@ SERVER_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard daemon/server/*.c))
 MAIN_O   := $(BUILD)/obj/daemon/server/main.o
 DAEMON_O := $(CORE_O) $(RPC_O) $(STORE_O) $(SERVER_O) $(GEN_O)
 
+# The client sees nothing of the daemon.  Position independent, and hidden unless greedylr.h says otherwise.
+CLIENT_CPPFLAGS = -D_GNU_SOURCE -DGREEDYLRD_VERSION='"$(VERSION)"' -Iclient $(CPPFLAGS)
+CLIENT_CFLAGS   = -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden $(SAN) \
+                  $(shell pkg-config --cflags $(CLIENT_PKGS)) -MMD -MP
+CLIENT_LIBS     = $(shell pkg-config --libs $(CLIENT_PKGS)) -lpthread
+CLIENT_LIB_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/lib/*.c))
+LIB_A           := $(BUILD)/libgreedylr.a
+LIB_SO          := $(BUILD)/libgreedylr.so
+EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard client/examples/*.c))
+
 # Generated sources are kept: headers are included long after they were made.
 .SECONDARY:
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
         headers includes format-check format lint integration crash
-all: $(BUILD)/greedylrd
+all: $(BUILD)/greedylrd $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
-	@echo 'make             build $(BUILD)/greedylrd'
+	@echo 'make             build $(BUILD)/greedylrd, $(BUILD)/libgreedylr.{a,so} and the examples in C'
 	@echo 'make demo        install what is missing, build, train a real model with the daemon (under 3 minutes)'
 	@echo 'make check       install what is missing, build and run every test (about 10 minutes)'
 	@echo 'make check-fast  unit tests and the quick integration tests (under a minute)'
 	@echo 'make deps        install the Debian packages that are missing'
-	@echo 'make install     binary, systemd units and man page; DESTDIR and PREFIX as usual; uninstall undoes it'
+	@echo 'make install     binary, library, header, pkg-config file, systemd units and man pages; DESTDIR and PREFIX as'
+	@echo '                 usual; uninstall undoes it'
 	@echo 'make format      clang-format the sources; compile_commands.json on request'
 
 $(BUILD)/greedylrd: $(DAEMON_O)
@@ -73,28 +87,69 @@ $(BUILD)/gen/google/%.pb-c.c $(BUILD)/gen/google/%.pb-c.h &: /usr/include/google
 	@mkdir -p $(BUILD)/gen
 	protoc-c -I /usr/include --c_out=$(BUILD)/gen $<
 
+# ---- Client ----
+
+$(BUILD)/obj/client/%.o: client/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CLIENT_CPPFLAGS) $(CLIENT_CFLAGS) -c -o $@ $<
+
+# One object in which only glr_ names are left, so that a program linked statically has no others in its way.
+$(LIB_A): $(CLIENT_LIB_O)
+	$(LD) -r -o $(BUILD)/obj/client/libgreedylr.o $^
+	objcopy --localize-hidden $(BUILD)/obj/client/libgreedylr.o
+	rm -f $@
+	$(AR) rcs $@ $(BUILD)/obj/client/libgreedylr.o
+
+$(LIB_SO): $(LIB_SO).$(SOVERSION)
+	ln -sf $(<F) $@
+$(LIB_SO).$(SOVERSION): $(CLIENT_LIB_O) client/lib/libgreedylr.map
+	$(CC) -shared -Wl,-soname,$(@F) -Wl,--version-script=client/lib/libgreedylr.map -Wl,-z,relro,-z,now \
+	  $(if $(SAN),$(SAN),-Wl,-z,defs) $(LDFLAGS) -o $@ $(CLIENT_LIB_O) $(CLIENT_LIBS)
+
+# As a user of the installed library builds: its header, its library, nothing else of ours.
+$(BUILD)/examples/%: client/examples/%.c client/lib/greedylr.h $(LIB_SO)
+	@mkdir -p $(@D)
+	$(CC) -Iclient/lib -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(ALL_LDFLAGS) -o $@ $< -L$(BUILD) -lgreedylr \
+	  -Wl,-rpath,'$$ORIGIN/..' -lm
+$(BUILD)/clib_driver: tests/integration/clib_driver.c client/lib/greedylr.h $(LIB_A)
+	$(CC) -D_GNU_SOURCE -Iclient/lib -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(PKG_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_A) $(CLIENT_LIBS)
+
 # ---- Installation ----
 
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 MANDIR  ?= $(PREFIX)/share/man
-install: $(BUILD)/greedylrd
+LIBDIR  ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+install: $(BUILD)/greedylrd $(LIB_A) $(LIB_SO)
 	install -D -m 755 $(BUILD)/greedylrd $(DESTDIR)$(PREFIX)/bin/greedylrd
 	install -D -m 644 systemd/greedylrd.socket $(DESTDIR)$(UNITDIR)/greedylrd.socket
 	sed 's|^ExecStart=/usr/local/bin/|ExecStart=$(PREFIX)/bin/|' systemd/greedylrd.service >$(BUILD)/greedylrd.service
 	install -D -m 644 $(BUILD)/greedylrd.service $(DESTDIR)$(UNITDIR)/greedylrd.service
 	install -D -m 644 systemd/greedylrd.env $(DESTDIR)$(PREFIX)/share/doc/greedylrd/greedylrd.env
 	install -D -m 644 daemon/greedylrd.8 $(DESTDIR)$(MANDIR)/man8/greedylrd.8
+	install -D -m 644 client/lib/greedylr.h $(DESTDIR)$(INCLUDEDIR)/greedylr.h
+	install -D -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)/libgreedylr.a
+	install -D -m 644 $(LIB_SO).$(SOVERSION) $(DESTDIR)$(LIBDIR)/libgreedylr.so.$(VERSION)
+	ln -sf libgreedylr.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libgreedylr.so.$(SOVERSION)
+	ln -sf libgreedylr.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libgreedylr.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	  -e 's|@VERSION@|$(VERSION)|' client/lib/libgreedylr.pc.in >$(BUILD)/libgreedylr.pc
+	install -D -m 644 $(BUILD)/libgreedylr.pc $(DESTDIR)$(LIBDIR)/pkgconfig/libgreedylr.pc
+	install -D -m 644 client/lib/libgreedylr.3 $(DESTDIR)$(MANDIR)/man3/libgreedylr.3
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/greedylrd $(DESTDIR)$(UNITDIR)/greedylrd.socket \
 	  $(DESTDIR)$(UNITDIR)/greedylrd.service $(DESTDIR)$(PREFIX)/share/doc/greedylrd/greedylrd.env \
-	  $(DESTDIR)$(MANDIR)/man8/greedylrd.8
+	  $(DESTDIR)$(MANDIR)/man8/greedylrd.8 $(DESTDIR)$(INCLUDEDIR)/greedylr.h \
+	  $(addprefix $(DESTDIR)$(LIBDIR)/libgreedylr.,a so so.$(SOVERSION) so.$(VERSION)) \
+	  $(DESTDIR)$(LIBDIR)/pkgconfig/libgreedylr.pc $(DESTDIR)$(MANDIR)/man3/libgreedylr.3
 
 # ---- What has to be there ----
 
 # Compilers and the libraries of the README's table.
 DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev libprotobuf-c-dev \
-              protobuf-c-compiler protobuf-compiler libprotobuf-dev uthash-dev libsystemd-dev
+              protobuf-c-compiler protobuf-compiler libprotobuf-dev uthash-dev libsystemd-dev \
+              libcurl4-gnutls-dev
 # The demo's training run and its curl lines; the training is a test as well.
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
 # Unit tests, second compiler and format, fault injection, systemd-analyze, man page, npm for buf (below).
@@ -139,18 +194,28 @@ integration: all
 crash: all
 	BUILD=$(BUILD) $(PYTHON) tests/crash/test_kill9.py
 
-SOURCES := $(wildcard daemon/*/*.[ch] tests/unit/*.[ch])
+SOURCES := $(wildcard daemon/*/*.[ch] client/*/*.[ch] tests/*/*.[ch])
 format-check:
 	clang-format --dry-run --Werror $(SOURCES)
 format:
 	clang-format -i $(SOURCES)
 
 # Every header compiles on its own.
-HEADERS := $(wildcard daemon/*/*.h)
-headers: $(HEADERS:%=$(BUILD)/headers/%.ok)
+HEADERS := $(wildcard daemon/*/*.h client/*/*.h)
+headers: $(HEADERS:%=$(BUILD)/headers/%.ok) $(BUILD)/headers/greedylr.h++.ok
 $(BUILD)/headers/%.ok: % | $(GEN_H)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -MMD -MF $@.d -MT $@ -fsyntax-only -x c -include $< /dev/null
+	@touch $@
+
+$(BUILD)/headers/client/%.ok: client/%
+	@mkdir -p $(@D)
+	$(CC) $(CLIENT_CPPFLAGS) $(filter-out -MMD -MP,$(CLIENT_CFLAGS)) -MMD -MF $@.d -MT $@ -fsyntax-only -x c -include $< /dev/null
+	@touch $@
+# The public one in C++ as well.
+$(BUILD)/headers/greedylr.h++.ok: client/lib/greedylr.h
+	@mkdir -p $(@D)
+	clang -x c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -include $< /dev/null
 	@touch $@
 
 includes:
@@ -160,8 +225,8 @@ lint: $(BUF)
 
 compile_commands: $(GEN_H)
 	@mkdir -p $(BUILD)/commands
-	@for c in $(wildcard daemon/*/*.c tests/unit/*.c); do \
-	    clang $(ALL_CPPFLAGS) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -w -fsyntax-only \
+	@for c in $(wildcard daemon/*/*.c client/*/*.c tests/*/*.c); do \
+	    clang $(ALL_CPPFLAGS) -Iclient -Iclient/lib $(filter-out -MMD -MP,$(ALL_CFLAGS)) -w -fsyntax-only \
 	        -MJ $(BUILD)/commands/$$(echo $$c | tr / _).json $$c; done
 	@{ echo '['; cat $(BUILD)/commands/*.json | sed -e 's/"output": "[^"]*", //' -e '$$ s/,$$//'; echo ']'; } >compile_commands.json
 	@echo compile_commands.json

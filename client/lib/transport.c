@@ -4,6 +4,7 @@
 #include "lib/transport.h"
 
 #include "lib/bytes.h"
+#include "lib/clock.h"
 #include "lib/sse.h"
 
 #include <curl/curl.h>
@@ -15,12 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
+#include <sys/stat.h>
 
 #define DEFAULT_URL        "http://127.0.0.1:8571"
 #define STREAM_SILENCE_MS  60000 /* the daemon's comments come every 15 s */
 #define CONNECT_TIMEOUT_MS 10000L
-#define TOKEN_MAX          1024
 
 struct transport {
     CURL *curl;
@@ -137,26 +137,31 @@ static int take_url(struct transport *t, const char *url, char *error, size_t si
 
 /* ---- Who asks ---- */
 
-static int read_token(const char *path, char *token, size_t room, char *error, size_t size)
+int transport_read_token(const char *path, char *token, size_t room, char *error, size_t size)
 {
-    FILE *file = fopen(path, "re");
+    struct stat info;
 
-    if (!file) return fail(error, size, "GREEDYLR_TOKEN_FILE: cannot read %s: %s", path, strerror(errno));
+    FILE *file = fopen(path, "re");
+    if (!file || fstat(fileno(file), &info)) {
+        fail(error, size, "token file %s: %s", path, strerror(errno));
+        if (file) fclose(file);
+        return -1;
+    }
+    bool open_to_all = info.st_mode & S_IROTH;
     if (!fgets(token, (int)room, file)) token[0] = '\0';
     fclose(file);
     token[strcspn(token, "\r\n")] = '\0';
-    return token[0] ? 0
-                    : fail(error, size, "GREEDYLR_TOKEN_FILE: %s is empty; its first line has to be a token",
-                           path);
+    if (open_to_all) return fail(error, size, "token file %s: everybody may read it; chmod o-r it", path);
+    return token[0] ? 0 : fail(error, size, "token file %s: its first line has to be a token, and is empty", path);
 }
 
 static int take_token(struct transport *t, const char *token, char *error, size_t size)
 {
-    char line[TOKEN_MAX];
+    char line[TRANSPORT_TOKEN_MAX];
 
     const char *path = getenv("GREEDYLR_TOKEN_FILE");
     if (!token && path && *path) {
-        if (read_token(path, line, sizeof line, error, size)) return -1;
+        if (transport_read_token(path, line, sizeof line, error, size)) return -1;
         token = line;
     }
     if (!token || !*token) return 0;
@@ -391,20 +396,12 @@ struct streaming {
     bool stopped;
 };
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static size_t on_stream(char *bytes, size_t size, size_t n, void *arg)
 {
     struct streaming *s = arg;
     char *type = NULL;
 
-    s->heard_ms = now_ms();
+    s->heard_ms = clock_ms();
     curl_easy_getinfo(s->t->curl, CURLINFO_RESPONSE_CODE, &s->status);
     if (s->status != 200) return bytes_add(&s->refusal, bytes, size * n, SSE_MAX) ? size * n : 0;
     curl_easy_getinfo(s->t->curl, CURLINFO_CONTENT_TYPE, &type);
@@ -431,7 +428,7 @@ static int on_progress(void *arg, curl_off_t total, curl_off_t now, curl_off_t u
 
     s->stopped = s->t->on_idle && s->t->on_idle(s->t->idle_arg);
     if (s->stopped) return 1;
-    if (now_ms() - s->heard_ms < STREAM_SILENCE_MS) return 0;
+    if (clock_ms() - s->heard_ms < STREAM_SILENCE_MS) return 0;
     fail(s->t->error, sizeof s->t->error,
          "%s: the stream was silent for %d s; watch again from its last event", s->t->url,
          STREAM_SILENCE_MS / 1000);
@@ -451,7 +448,7 @@ static int streamed(struct streaming *s, CURLcode code)
 int transport_stream(struct transport *t, const char *path, const char *last_event_id,
                      transport_event_fn on_event, void *arg)
 {
-    struct streaming s = {.t = t, .on_event = on_event, .arg = arg, .heard_ms = now_ms()};
+    struct streaming s = {.t = t, .on_event = on_event, .arg = arg, .heard_ms = clock_ms()};
     struct curl_slist *headers = NULL;
     int result = -1;
     char *url = join(t->base, path), *resume = last_event_id ? join("Last-Event-ID: ", last_event_id) : NULL;

@@ -38,6 +38,11 @@ int transport_new(const char *url, const char *token, struct transport **out, ch
     __attribute__((warn_unused_result));
 void transport_free(struct transport *t);
 
+/* Reads a token, the first line of a file that not everybody may read, into token (room bytes).  0, or -1 as above. */
+#define TRANSPORT_TOKEN_MAX 1024
+int transport_read_token(const char *path, char *token, size_t room, char *error, size_t size)
+    __attribute__((warn_unused_result));
+
 /* One request.  path: from the first slash, percent-encoded, with the query.  body: JSON, or NULL.  accept:
  * NULL means application/json.  timeout_ms bounds all of it; 0: no bound. Returns 0 with an answer of any
  * status, or -1 with transport_error() set: no answer came; out is then cleared. */
