@@ -33,15 +33,9 @@ struct exchange {
 
 typedef void plain_handler(struct api *api, struct http_request *http);
 
-static void respond(struct http_request *http, const struct http_response *response)
-{
-    metrics_http(http_method(http), response->status);
-    http_respond(http, response);
-}
-
 static void send_text(struct http_request *http, int status, const char *type, const char *text, size_t len)
 {
-    respond(http, &(struct http_response){.status = status, .content_type = type, .body = text, .len = len});
+    http_respond(http, &(struct http_response){.status = status, .content_type = type, .body = text, .len = len});
 }
 
 /* ---- errors ---- */
@@ -68,7 +62,7 @@ static void send_error(struct http_request *http, const struct error *err, enum 
         headers[n++][1] = "application/json, application/proto";
     }
     metrics_refused(err->status);
-    respond(http, &(struct http_response){.status = status,
+    http_respond(http, &(struct http_response){.status = status,
                                           .content_type = "application/json",
                                           .headers = (const char *const(*)[2])headers,
                                           .n_headers = n,
@@ -103,7 +97,7 @@ static void plain_readyz(struct api *api, struct http_request *http)
     else
         n = snprintf(text, sizeof(text), "%s\n", ready ? "ok" : api->draining ? "stopping" : err.message);
     const char *retry[1][2] = {{"Retry-After", "1"}};
-    respond(http, &(struct http_response){.status = ready ? 200 : 503,
+    http_respond(http, &(struct http_response){.status = ready ? 200 : 503,
                                           .content_type = "text/plain; charset=utf-8",
                                           .headers = (const char *const(*)[2])retry,
                                           .n_headers = ready ? 0 : 1,
