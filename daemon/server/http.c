@@ -8,7 +8,7 @@
  *
  * The library's own timeout is an idle timer, so deadlines are kept here: a sweep shuts sockets down, and the
  * library then sees a peer that went away.  Suspended connections are out of its sight; the sweep looks after
- * them too. */
+ * them too.  Answers that go on are in http_stream.c. */
 #include "server/http_impl.h"
 
 #include "server/log.h"
@@ -72,6 +72,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
         if (!req->gone) server->handlers.closed(server->handlers.arg, req);
     }
     if (req->response) MHD_destroy_response(req->response);
+    stream_clear(req);
     req->conn->req = NULL;
     conn_phase(req->conn, PHASE_IDLE, server->limits.keepalive_ms);
     free(req->target);
@@ -95,7 +96,7 @@ static enum MHD_Result send_answer(struct http_request *req)
             LOG_ERROR, "answer_failed",
             (struct log_field[]){log_str("target", req->target), log_i64("status", req->status), log_end()});
     metrics_http(req->method, req->status);
-    conn_phase(req->conn, PHASE_ANSWER, ANSWER_MS);
+    conn_phase(req->conn, req->stream.on && !req->stream.ended ? PHASE_STREAM : PHASE_ANSWER, ANSWER_MS);
     return rc;
 }
 
@@ -224,7 +225,7 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *mhd, const ch
     return rc;
 }
 
-static void resume(struct http_request *req)
+void http_resume(struct http_request *req)
 {
     if (!req->suspended) return;
     req->suspended = false;
@@ -238,19 +239,17 @@ static void abandon(struct http_request *req)
     struct http_server *server = req->conn->server;
 
     req->gone = true;
-    server->stats.gone++;
+    if (!req->stream.on) server->stats.gone++; /* leaving is how a watcher ends */
     server->handlers.closed(server->handlers.arg, req);
-    resume(req);
+    http_resume(req);
 }
 
-void http_respond(struct http_request *req, const struct http_response *response)
+void http_take_response(struct http_request *req, struct MHD_Response *built,
+                        const struct http_response *response)
 {
-    struct MHD_Response *built;
     bool ok = true;
 
     assert(!answered(req) && !req->gone);
-    built = MHD_create_response_from_buffer(
-        response->len, (void *)(uintptr_t)(response->len ? response->body : ""), MHD_RESPMEM_MUST_COPY);
     if (built && response->content_type)
         ok = MHD_add_response_header(built, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type) == MHD_YES;
     for (size_t i = 0; built && i < response->n_headers; i++)
@@ -266,7 +265,16 @@ void http_respond(struct http_request *req, const struct http_response *response
         req->status = response->status;
         req->close = req->close || response->close;
     }
-    resume(req);
+    http_resume(req);
+}
+
+void http_respond(struct http_request *req, const struct http_response *response)
+{
+    http_take_response(
+        req,
+        MHD_create_response_from_buffer(
+            response->len, (void *)(uintptr_t)(response->len ? response->body : ""), MHD_RESPMEM_MUST_COPY),
+        response);
 }
 
 /* ---- the loop ---- */
@@ -320,7 +328,10 @@ static void on_sweep(uv_timer_t *timer)
     for (struct conn *conn = server->conns; conn; conn = next) {
         next = conn->next;
         if (conn->req && conn->req->suspended) {
-            if (has_events(conn->fd, POLLRDHUP)) abandon(conn->req);
+            if (has_events(conn->fd, POLLRDHUP))
+                abandon(conn->req);
+            else
+                stream_sweep(conn->req);
         } else if (conn->deadline && now >= conn->deadline && !conn->shut) {
             server->stats.deadlines++;
             conn_shut(conn);
@@ -438,7 +449,7 @@ const struct http_stats *http_server_stats(const struct http_server *server)
 
 size_t http_server_in_flight(const struct http_server *server)
 {
-    return server->stats.in_flight;
+    return server->stats.in_flight - server->stats.streams;
 }
 
 static void on_handle_closed(uv_handle_t *handle)

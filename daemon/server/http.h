@@ -23,7 +23,11 @@ struct http_limits {
     int header_timeout_ms;  /* to the headers' end, from accept; for a later request from its request line */
     int request_timeout_ms; /* from there to the whole request */
     int keepalive_ms;       /* from an answer to the next request's line */
+    int silence_ms;         /* of a stream, then its keepalive text is sent; 0: never */
 };
+
+/* What a stream holds for a peer that does not read, besides about twice as much in the kernel. */
+#define HTTP_STREAM_BUFFER 65536
 
 struct http_handlers {
     /* At the headers: the largest body to accept (bytes), or -1 after http_respond, which refuses at once. */
@@ -37,6 +41,9 @@ struct http_handlers {
     /* Answers a request that the server itself refuses (a body over admit's limit) with http_respond.  NULL:
      * a plain text. */
     void (*refuse)(void *arg, struct http_request *req, const struct error *err);
+    /* Everything written to the stream has gone out: http_stream_write has room again, and may be called from
+     * within.  NULL: nobody needs to know. */
+    void (*drained)(void *arg, struct http_request *req);
 };
 
 /* Everything is copied. */
@@ -57,6 +64,7 @@ struct http_stats {
     uint64_t deadlines;              /* connections shut down at a deadline */
     uint64_t gone;                   /* peers that left an outstanding answer */
     uint32_t connections, in_flight; /* now */
+    uint32_t streams;                /* of in_flight, those begun and not ended */
 };
 
 /* address: "127.0.0.1:8571", "[::1]:0", "localhost:8571", "unix:/path" (mode 0660).  A stale socket file is
@@ -72,10 +80,10 @@ int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const st
 const char *http_server_address(const struct http_server *server);
 
 /* Stops accepting; idle keep-alive connections close; what is in flight goes on and its answer closes its
- * connection. */
+ * connection.  Streams are the caller's to end. */
 void http_server_quiesce(struct http_server *server);
 
-/* Requests between admit and closed. */
+/* Requests between admit and closed, without the streams that are not ended. */
 size_t http_server_in_flight(const struct http_server *server);
 
 /* Closes everything, then calls done; the handle is gone then.  Requests whose answer is outstanding are cut
@@ -108,5 +116,22 @@ void http_set_user(struct http_request *req, void *user);
 void *http_user(const struct http_request *req);
 
 void http_respond(struct http_request *req, const struct http_response *response);
+
+/* ---- an answer that goes on, instead of http_respond: one begin, any number of writes, one end ----
+ *
+ * The headers leave at once.  Chunked for HTTP/1.1; for HTTP/1.0 the connection's end is the stream's.  A
+ * peer that takes nothing of what there is for a minute is cut off, and so is one that the kernel finds dead
+ * (TCP keep-alive). */
+
+/* response->body is the stream's beginning.  keepalive: written after limits->silence_ms without any other
+ * bytes; static, or NULL.  For HEAD the stream is only headers, and what is written is dropped. */
+void http_stream_begin(struct http_request *req, const struct http_response *response, const char *keepalive);
+
+/* Takes all of the bytes or, if they do not fit HTTP_STREAM_BUFFER, none and returns false. */
+bool http_stream_write(struct http_request *req, const void *bytes, size_t len) WARN_UNUSED;
+
+/* The stream ends after what was written and these last bytes, which may exceed the buffer by their length.
+ * The peer has 5 s to take it all. */
+void http_stream_end(struct http_request *req, const void *last, size_t len);
 
 #endif

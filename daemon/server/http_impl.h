@@ -14,6 +14,7 @@ enum phase {
     PHASE_BODY,
     PHASE_HANDLING, /* the service has it; no deadline */
     PHASE_ANSWER,
+    PHASE_STREAM, /* the deadline is the peer's for taking more; none while there is nothing to take */
     PHASE_IDLE,
 };
 
@@ -32,6 +33,15 @@ struct conn {
     char peer[64], local[64]; /* made when asked for */
 };
 
+/* Bytes [at, len) of data are for the peer. */
+struct stream {
+    char *data;
+    size_t at, len, cap;
+    const char *keepalive;
+    uint64_t last; /* loop time of the last write, ms */
+    bool on, ended;
+};
+
 struct http_request {
     struct conn *conn;
     void *user;
@@ -41,6 +51,7 @@ struct http_request {
     uint8_t *body;
     size_t len, cap, limit, dropped;
     struct MHD_Response *response;
+    struct stream stream;
     int status;
     bool admitted, discard, too_large, handled, suspended, gone, failed, close;
 };
@@ -64,6 +75,18 @@ struct http_server {
     void (*done)(void *arg);
     void *done_arg;
 };
+
+/* Lets the library go on with a suspended request. */
+void http_resume(struct http_request *req);
+
+/* Makes `built`, which may be NULL, the answer: headers, status and what else `response` says of it. */
+void http_take_response(struct http_request *req, struct MHD_Response *built,
+                        const struct http_response *response);
+
+/* The sweep's look at a stream. */
+void stream_sweep(struct http_request *req);
+/* Before the request goes. */
+void stream_clear(struct http_request *req);
 
 bool conn_is_loopback(const struct sockaddr_storage *address);
 

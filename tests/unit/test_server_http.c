@@ -53,6 +53,93 @@ static void on_timer(uv_timer_t *timer)
     uv_close((uv_handle_t *)timer, on_freed);
 }
 
+/* ---- streams: what a target does ---- */
+
+#define PAGES      40
+#define PAGE_BYTES 30000
+
+struct streamer {
+    uv_timer_t timer;
+    struct http_request *req; /* NULL: the stream is over */
+    int left;
+};
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct streamer *s = (struct streamer *)(void *)timer;
+
+    if (s->req && s->left--) {
+        cr_assert(http_stream_write(s->req, "tick\n", 5));
+        return;
+    }
+    if (s->req) http_stream_end(s->req, "bye\n", 4);
+    s->req = NULL;
+    uv_timer_stop(timer);
+}
+
+/* Writes until nothing fits any more, then ends. */
+static void flood(struct http_request *req)
+{
+    char block[1000];
+    size_t n = 0;
+
+    memset(block, 'x', sizeof(block));
+    while (http_stream_write(req, block, sizeof(block)))
+        n += sizeof(block);
+    cr_expect_gt(n, HTTP_STREAM_BUFFER - 2 * sizeof(block));
+    cr_expect_leq(n, HTTP_STREAM_BUFFER);
+    http_stream_end(req, "too slow\n", 9);
+}
+
+static void drained(void *arg, struct http_request *req)
+{
+    static char page[PAGE_BYTES];
+    struct streamer *s = http_user(req);
+
+    if (strcmp(http_target(req), "/pages") || !s->req) return;
+    memset(page, 'p', sizeof(page));
+    page[0] = '<';
+    if (s->left++ < PAGES) {
+        cr_assert(http_stream_write(req, page, sizeof(page)));
+    } else {
+        http_stream_end(req, "bye\n", 4);
+        s->req = NULL;
+    }
+}
+
+static void stream(struct http_request *req)
+{
+    struct streamer *s = calloc(1, sizeof(*s));
+
+    uv_timer_init(&t.loop, &s->timer);
+    s->req = req;
+    http_set_user(req, s);
+    http_stream_begin(req,
+                      &(struct http_response){.status = 200,
+                                              .content_type = "text/event-stream",
+                                              .body = "begin\n",
+                                              .len = strcmp(http_target(req), "/silent") ? 6 : 0},
+                      ": alive\n");
+    if (!strcmp(http_method(req), "HEAD")) {
+        http_stream_end(req, NULL, 0);
+        s->req = NULL;
+    } else if (!strcmp(http_target(req), "/flood")) {
+        flood(req);
+        s->req = NULL;
+    } else if (!strcmp(http_target(req), "/ticks")) {
+        s->left = 3;
+        uv_timer_start(&s->timer, on_tick, 0, 10);
+    }
+}
+
+static bool is_stream(struct http_request *req)
+{
+    const char *target = http_target(req);
+
+    return !strcmp(target, "/ticks") || !strcmp(target, "/silent") || !strcmp(target, "/flood") ||
+           !strcmp(target, "/pages");
+}
+
 static int64_t admit(void *arg, struct http_request *req)
 {
     t.admitted++;
@@ -69,6 +156,10 @@ static void handle(void *arg, struct http_request *req)
         answer(req);
         return;
     }
+    if (is_stream(req)) {
+        stream(req);
+        return;
+    }
     w = calloc(1, sizeof(*w));
     w->req = req;
     http_set_user(req, w);
@@ -78,10 +169,14 @@ static void handle(void *arg, struct http_request *req)
 
 static void closed(void *arg, struct http_request *req)
 {
-    struct waiter *w = http_user(req);
-
     t.closed++;
-    if (w) w->req = NULL;
+    if (http_user(req) && is_stream(req)) {
+        struct streamer *s = http_user(req);
+        s->req = NULL;
+        uv_close((uv_handle_t *)&s->timer, on_freed);
+    } else if (http_user(req)) {
+        ((struct waiter *)http_user(req))->req = NULL;
+    }
 }
 
 static void on_stop(uv_async_t *async)
@@ -93,7 +188,7 @@ static void on_stop(uv_async_t *async)
 /* Runs client against a server until it returns; then everything has to be gone. */
 static void with_server(const struct http_limits *limits, void (*client)(void *))
 {
-    struct http_handlers handlers = {admit, handle, closed, NULL, NULL};
+    struct http_handlers handlers = {.admit = admit, .handle = handle, .closed = closed, .drained = drained};
     struct error err = {0};
     uv_thread_t thread;
 
@@ -109,7 +204,7 @@ static void with_server(const struct http_limits *limits, void (*client)(void *)
     cr_expect_eq(t.admitted, t.closed);
 }
 
-static const struct http_limits usual = {400, 0, 8192, 5000, 5000, 60000};
+static const struct http_limits usual = {400, 0, 8192, 5000, 5000, 60000, 0};
 
 static int dial(void)
 {
@@ -255,7 +350,7 @@ static void slow_client(void *arg)
 
 Test(server_http, slow_senders_are_cut_off, .timeout = 60)
 {
-    with_server(&(struct http_limits){400, 0, 8192, 300, 500, 60000}, slow_client);
+    with_server(&(struct http_limits){400, 0, 8192, 300, 500, 60000, 0}, slow_client);
 }
 
 static void leaving_client(void *arg)
@@ -293,7 +388,7 @@ static void full_client(void *arg)
 
 Test(server_http, at_the_limit_idle_connections_make_room, .timeout = 60)
 {
-    with_server(&(struct http_limits){4, 0, 8192, 5000, 5000, 60000}, full_client);
+    with_server(&(struct http_limits){4, 0, 8192, 5000, 5000, 60000, 0}, full_client);
 }
 
 static void cut_client(void *arg)
@@ -315,4 +410,165 @@ static void cut_client(void *arg)
 Test(server_http, closing_with_answers_outstanding, .timeout = 60)
 {
     with_server(&usual, cut_client);
+}
+
+/* ---- streams ---- */
+
+#define GET(target) "GET " target " HTTP/1.1\r\n" HOST "\r\n"
+#define CHUNKED_END "0\r\n\r\n"
+
+/* Everything until the peer closes, up to cap - 1 bytes; returns how much. */
+static size_t hear_all(int fd, char *text, size_t cap)
+{
+    size_t len = 0;
+    ssize_t got;
+
+    while (len < cap - 1 && (got = recv(fd, text + len, cap - 1 - len, 0)) > 0)
+        len += (size_t)got;
+    text[len] = '\0';
+    return len;
+}
+
+static void streaming_client(void *arg)
+{
+    char text[4096];
+    int fd = dial();
+
+    /* Twice on one connection, then something else: a stream that ends well leaves it usable. */
+    for (int i = 0; i < 2; i++) {
+        say(fd, GET("/ticks"));
+        cr_expect_eq(hear(fd, CHUNKED_END, 1), 1);
+    }
+    say(fd, "HEAD /ticks HTTP/1.1\r\n" HOST "\r\n");
+    cr_expect_eq(hear(fd, "\r\n\r\n", 1), 1);
+    say(fd, NOW);
+    cr_expect_eq(hear(fd, "hello", 1), 1);
+    close(fd);
+
+    fd = dial();
+    say(fd, "GET /ticks HTTP/1.0\r\n" HOST "\r\n");
+    hear_all(fd, text, sizeof(text));
+    cr_expect_not(strstr(text, "chunked"), "%s", text);
+    cr_expect(strstr(text, "\r\n\r\nbegin\ntick\ntick\ntick\nbye\n"), "%s", text);
+    close(fd);
+
+    /* Headers leave before there is anything to say. */
+    fd = dial();
+    say(fd, GET("/silent"));
+    cr_expect_eq(hear(fd, "\r\n\r\n", 1), 1);
+    cr_expect_eq(http_server_in_flight(t.server), 0);
+    cr_expect_eq(http_server_stats(t.server)->streams, 1);
+    close(fd);
+    for (int i = 0; i < 100 && http_server_stats(t.server)->streams; i++)
+        usleep(50000);
+    cr_expect_eq(http_server_stats(t.server)->streams, 0);
+    cr_expect_eq(http_server_stats(t.server)->gone, 0, "a watcher may leave");
+    uv_async_send(&t.stop);
+}
+
+Test(server_http, streams, .timeout = 60)
+{
+    with_server(&usual, streaming_client);
+}
+
+static void alive_client(void *arg)
+{
+    int fd = dial();
+
+    say(fd, GET("/silent"));
+    cr_expect_eq(hear(fd, ": alive\n", 2), 2);
+    close(fd);
+    uv_async_send(&t.stop);
+}
+
+Test(server_http, silent_streams_are_kept_alive, .timeout = 60)
+{
+    with_server(&(struct http_limits){400, 0, 8192, 5000, 5000, 60000, 100}, alive_client);
+}
+
+static void paced_client(void *arg)
+{
+    static char text[PAGES * PAGE_BYTES * 2];
+    int fd = dial();
+    size_t n = 0;
+
+    say(fd, "GET /pages HTTP/1.0\r\n" HOST "\r\n");
+    usleep(300000); /* the buffers are full, and nobody is cut off */
+    hear_all(fd, text, sizeof(text));
+    for (const char *c = text; *c; c++)
+        n += *c == 'p' || *c == '<';
+    cr_expect_gt(n, PAGES * PAGE_BYTES);
+    cr_expect_eq(count(text, "<"), PAGES);
+    cr_expect(strstr(text, "bye\n"));
+    close(fd);
+    uv_async_send(&t.stop);
+}
+
+Test(server_http, streams_can_go_at_the_pace_of_their_peer, .timeout = 60)
+{
+    with_server(&usual, paced_client);
+}
+
+static int dial_narrow(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)t.port)};
+    struct timeval limit = {.tv_sec = 10};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), bytes = 2048;
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+    cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+static void full_stream_client(void *arg)
+{
+    static char text[2 * HTTP_STREAM_BUFFER];
+    int slow = dial_narrow(), stuck[20];
+
+    say(slow, "GET /flood HTTP/1.0\r\n" HOST "\r\n");
+    usleep(200000);
+    hear_all(slow, text, sizeof(text)); /* who reads in the end learns why */
+    cr_expect(strstr(text, "xtoo slow\n"));
+    close(slow);
+    for (int i = 0; i < 20; i++) {
+        stuck[i] = dial_narrow();
+        say(stuck[i], GET("/pages"));
+    }
+    usleep(200000);
+    cr_expect_eq(http_server_stats(t.server)->streams, 20);
+    uv_async_send(&t.stop); /* closing with streams that wait for their peers, and one that sleeps */
+    for (int i = 0; i < 20; i++) {
+        hear_all(stuck[i], text, sizeof(text));
+        cr_expect_not(strstr(text, "bye"));
+        close(stuck[i]);
+    }
+}
+
+Test(server_http, streams_that_are_not_read, .timeout = 60)
+{
+    with_server(&usual, full_stream_client);
+}
+
+static void cut_streams_client(void *arg)
+{
+    int fds[130];
+
+    for (int i = 0; i < 130; i++) {
+        fds[i] = dial();
+        say(fds[i], GET("/silent"));
+    }
+    for (int i = 0; i < 130; i++)
+        cr_expect_eq(hear(fds[i], "\r\n\r\n", 1), 1);
+    uv_async_send(&t.stop);
+    for (int i = 0; i < 130; i++) {
+        cr_expect_eq(hear(fds[i], "0\r\n", 1), 0, "a stream that was cut does not look whole");
+        close(fds[i]);
+    }
+}
+
+Test(server_http, closing_with_open_streams, .timeout = 60)
+{
+    with_server(&usual, cut_streams_client);
 }
