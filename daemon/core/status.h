@@ -67,7 +67,8 @@ enum error_outcome {
     X(METHOD_NOT_ALLOWED, UNIMPLEMENTED, 405, NOTHING,                                                       \
       "The path exists, the HTTP method does not; the Allow header lists those that do.")                    \
     X(MEDIA_TYPE_UNSUPPORTED, INVALID_ARGUMENT, 415, NOTHING,                                                \
-      "The Connect face takes application/json and application/proto; Accept-Post lists them.")              \
+      "The Connect face takes application/json and application/proto, a stream application/connect+json "    \
+      "and application/connect+proto; Accept-Post lists them.")                                              \
     X(ENCODING_UNSUPPORTED, UNIMPLEMENTED, 0, NOTHING,                                                       \
       "Content-Encoding is not served; send the body as it is (identity).")                                  \
     X(BODY_TOO_LARGE, RESOURCE_EXHAUSTED, 413, NOTHING,                                                      \
@@ -117,6 +118,8 @@ enum error_outcome {
     X(JOB_DELETED, ABORTED, 0, NOTHING, "The job was deleted while the request waited.")                     \
     X(WATCHER_TOO_SLOW, RESOURCE_EXHAUSTED, 0, NOTHING,                                                      \
       "The watcher did not keep up; watch again from the last revision it has.")                             \
+    X(WATCH_EXPIRED, DEADLINE_EXCEEDED, 0, NOTHING,                                                          \
+      "The watcher's own time is over; watch again from the last revision it has.")                          \
     X(TOO_MANY_WAITING, RESOURCE_EXHAUSTED, 0, NOTHING,                                                      \
       "As many requests wait as the daemon allows; the message names the limit.")                            \
     X(FIELD_FIXED, FAILED_PRECONDITION, 0, NOTHING,                                                          \

@@ -10,6 +10,7 @@
 #include "rpc/check.h"
 #include "rpc/json.h"
 #include "rpc/percent.h"
+#include "rpc/stream.h"
 #include "rpc/utf8.h"
 
 #include "greedylr/v1/scheduler.pb-c.h"
@@ -224,6 +225,7 @@ struct format {
 static size_t formats_of(const struct rpc_method *m, const struct format **out)
 {
     static const struct format json[] = {{"json", "application/json", CODEC_JSON}};
+    static const struct format events[] = {{"sse", "text/event-stream", CODEC_JSON}};
     static const struct format rates[] = {{"text", "text/plain", CODEC_TEXT},
                                           {"json", "application/json", CODEC_JSON}};
     static const struct format history[] = {{"json", "application/json", CODEC_JSON},
@@ -231,6 +233,7 @@ static size_t formats_of(const struct rpc_method *m, const struct format **out)
                                             {"ndjson", "application/x-ndjson", CODEC_NDJSON},
                                             {"ndjson", "application/ndjson", CODEC_NDJSON}};
 
+    if (m->streaming) return *out = events, 1;
     if (m->output == &greedylr__v1__get_lr_response__descriptor) return *out = rates, 2;
     if (m->output == &greedylr__v1__list_decisions_response__descriptor) return *out = history, 4;
     return *out = json, 1;
@@ -251,9 +254,10 @@ static int choose_codec(const struct rpc_method *m, const char *format, const ch
     }
     if (format)
         return error_set(err, ST_QUERY_INVALID, "format: must be %s, got \"%.20s\"",
-                         n == 1   ? "json"
-                         : n == 2 ? "text or json"
-                                  : "json, csv or ndjson",
+                         m->streaming ? "sse"
+                         : n == 1     ? "json"
+                         : n == 2     ? "text or json"
+                                      : "json, csv or ndjson",
                          format);
     *out = formats[accept_choose(accept, types, n)].codec;
     return 0;
@@ -349,6 +353,18 @@ static int rest_query(const struct params *params, const struct rpc_call *call, 
     return 0;
 }
 
+/* A browser that comes back says which event it had last, whatever its URL says. */
+static int resume_from(const struct rpc_request *request, const struct rpc_call *call, struct error *err)
+{
+    const struct rpc_method *m = call->route.method;
+    const char *id = request->last_event_id;
+
+    if (!m->streaming || !id || !*id) return 0;
+    if (!json_set_text(call->message, json_field(m->input, "after_revision"), id, NULL)) return 0;
+    return error_set(err, ST_FIELD_INVALID,
+                     "Last-Event-ID: must be the revision of a decision, got \"%.40s\"", id);
+}
+
 static int decode_rest(const struct rpc_request *request, struct rpc_call *out, struct error *err)
 {
     const struct rpc_method *m = out->route.method;
@@ -359,6 +375,7 @@ static int decode_rest(const struct rpc_request *request, struct rpc_call *out, 
     rc = choose_codec(m, params_get(&params, "format"), request->accept, &out->codec, err);
     if (!rc) rc = rest_body(request, m, &out->message, err);
     if (!rc) rc = rest_query(&params, out, err);
+    if (!rc) rc = resume_from(request, out, err);
     if (!rc) rc = set_path_job(out->message, out->route.job, err);
     params_free(&params);
     return rc;
@@ -366,17 +383,24 @@ static int decode_rest(const struct rpc_request *request, struct rpc_call *out, 
 
 /* ---- Connect ---- */
 
-static int media_type(const char *type, enum rpc_codec *codec)
+static int media_type(const char *type, bool streaming, enum rpc_codec *codec)
 {
+    static const char *const types[2][2] = {{"application/json", "application/proto"},
+                                            {"application/connect+json", "application/connect+proto"}};
     size_t len = strcspn(type ? type : "", "; ");
 
-    if (len == 16 && !strncasecmp(type, "application/json", len))
-        *codec = CODEC_JSON;
-    else if (len == 17 && !strncasecmp(type, "application/proto", len))
-        *codec = CODEC_PROTO;
-    else
-        return -1;
-    return 0;
+    for (int i = 0; i < 2; i++) {
+        const char *known = types[streaming][i];
+        if (len != strlen(known) || strncasecmp(type, known, len) != 0) continue;
+        *codec = i ? CODEC_PROTO : CODEC_JSON;
+        return 0;
+    }
+    return -1;
+}
+
+static bool is_identity(const char *encoding)
+{
+    return !encoding || !*encoding || !strcasecmp(encoding, "identity");
 }
 
 static int decode_message(const struct rpc_method *m, enum rpc_codec codec, const uint8_t *bytes, size_t len,
@@ -423,6 +447,19 @@ static int decode_connect_get(const struct rpc_request *request, struct rpc_call
     return rc;
 }
 
+static int decode_stream(const struct rpc_request *request, struct rpc_call *out, struct error *err)
+{
+    const uint8_t *message;
+    size_t len;
+
+    if (!is_identity(request->connect_encoding))
+        return error_set(err, ST_ENCODING_UNSUPPORTED,
+                         "Connect-Content-Encoding: \"%.40s\" is not served; use identity",
+                         request->connect_encoding);
+    if (stream_open_envelope(request->body, request->len, &message, &len, err)) return (int)err->status;
+    return decode_message(out->route.method, out->codec, message, len, &out->message, err);
+}
+
 static int decode_connect(const struct rpc_request *request, struct rpc_call *out, struct error *err)
 {
     const char *timeout = request->connect_timeout;
@@ -439,14 +476,21 @@ static int decode_connect(const struct rpc_request *request, struct rpc_call *ou
                          request->connect_version);
     if (!strcmp(request->method, "GET") || !strcmp(request->method, "HEAD"))
         return decode_connect_get(request, out, err);
-    if (out->route.method->streaming)
-        return error_set(err, ST_NOT_SERVED, "%s is in the contract but not served by this version",
-                         out->route.method->name);
-    if (media_type(request->content_type, &out->codec))
-        return error_set(err, ST_MEDIA_TYPE_UNSUPPORTED,
-                         "Content-Type: must be application/json or application/proto, got \"%.60s\"",
-                         request->content_type ? request->content_type : "");
+    if (out->route.method->streaming) return decode_stream(request, out, err);
     return decode_message(out->route.method, out->codec, request->body, request->len, &out->message, err);
+}
+
+/* What makes no sense of anything else in the request. */
+static int connect_type(const struct rpc_request *request, struct rpc_call *out, struct error *err)
+{
+    const struct rpc_method *m = out->route.method;
+
+    if (out->route.face == FACE_REST || strcmp(request->method, "POST") != 0) return 0;
+    if (!media_type(request->content_type, m->streaming, &out->codec)) return 0;
+    return error_set(err, ST_MEDIA_TYPE_UNSUPPORTED,
+                     "Content-Type: must be application/%sjson or application/%sproto, got \"%.60s\"",
+                     m->streaming ? "connect+" : "", m->streaming ? "connect+" : "",
+                     request->content_type ? request->content_type : "");
 }
 
 int route_decode(const struct rpc_request *request, const struct rpc_route *route, struct rpc_call *out,
@@ -455,10 +499,11 @@ int route_decode(const struct rpc_request *request, const struct rpc_route *rout
     int rc;
 
     *out = (struct rpc_call){.route = *route, .timeout_ms = -1};
-    const char *encoding = request->content_encoding;
-    if (encoding && *encoding && strcasecmp(encoding, "identity") != 0)
+    if (connect_type(request, out, err)) return (int)err->status;
+    if (!is_identity(request->content_encoding))
         return error_set(err, ST_ENCODING_UNSUPPORTED,
-                         "Content-Encoding: \"%.40s\" is not served; use identity", encoding);
+                         "Content-Encoding: \"%.40s\" is not served; use identity",
+                         request->content_encoding);
     rc = route->face == FACE_REST ? decode_rest(request, out, err) : decode_connect(request, out, err);
     if (rc) rpc_call_clear(out);
     return rc;

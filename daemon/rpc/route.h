@@ -19,6 +19,8 @@ struct rpc_request {
     const char *method;
     const char *target; /* as received, query included */
     const char *content_type, *accept, *content_encoding, *connect_version, *connect_timeout;
+    const char *connect_encoding; /* Connect-Content-Encoding, of a stream's messages */
+    const char *last_event_id;
     const uint8_t *body;
     size_t len;
 };
@@ -57,7 +59,9 @@ struct rpc_call {
     int64_t timeout_ms;        /* Connect-Timeout-Ms; -1: none */
 };
 
-/* Reads the request's message and negotiates the answer's codec.  At an error there is nothing to clear.
+/* Reads the request's message and negotiates the answer's codec.  At an error there is nothing to clear; a
+ * streaming method's route and codec are there nevertheless, unless it is ST_MEDIA_TYPE_UNSUPPORTED, since
+ * Connect tells every other error in the stream's end.
  * Errors: ST_MEDIA_TYPE_UNSUPPORTED, ST_ENCODING_UNSUPPORTED, ST_QUERY_INVALID, ST_BODY_INVALID,
  * ST_FIELD_UNKNOWN, ST_FIELD_INVALID, ST_OUT_OF_MEMORY. */
 int route_decode(const struct rpc_request *request, const struct rpc_route *route, struct rpc_call *out,

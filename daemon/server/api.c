@@ -3,45 +3,36 @@
  * At the headers: guards and routing, so that nonsense is refused before a body is read.  With the body:
  * decode, call the service, answer when it is done, which may be later.  A peer that goes away meanwhile only
  * loses its answer. */
-#include "server/api.h"
+#include "server/api_impl.h"
 
-#include "rpc/buf.h"
-#include "rpc/route.h"
-#include "server/log.h"
 #include "server/metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct api {
-    struct api_config config;
-    struct http_server *server;
-    bool draining;
-};
-
-/* One request; outlives the peer until the service is done. */
-struct exchange {
-    struct api *api;
-    struct http_request *http; /* NULL once the peer is gone */
-    struct rpc_route route;
-    struct rpc_call rpc;
-    struct call call;
-    char peer[64];
-    bool decoded, busy;
-};
-
 typedef void plain_handler(struct api *api, struct http_request *http);
 
 static void send_text(struct http_request *http, int status, const char *type, const char *text, size_t len)
 {
-    http_respond(http, &(struct http_response){.status = status, .content_type = type, .body = text, .len = len});
+    http_respond(http,
+                 &(struct http_response){.status = status, .content_type = type, .body = text, .len = len});
 }
 
 /* ---- errors ---- */
 
-static void send_error(struct http_request *http, const struct error *err, enum rpc_face face,
-                       const char *allow)
+/* What a path takes, where a Content-Type was refused. */
+static const char *accepted_types(const struct http_request *http)
+{
+    struct rpc_route route;
+    const char *allow;
+
+    if (!route_match("POST", http_target(http), &route, &allow, NULL) && route.method->streaming)
+        return "application/connect+json, application/connect+proto";
+    return "application/json, application/proto";
+}
+
+void api_send_error(struct http_request *http, const struct error *err, enum rpc_face face, const char *allow)
 {
     const char *headers[2][2];
     size_t n = 0;
@@ -59,16 +50,16 @@ static void send_error(struct http_request *http, const struct error *err, enum 
     }
     if (err->status == ST_MEDIA_TYPE_UNSUPPORTED) {
         headers[n][0] = "Accept-Post";
-        headers[n++][1] = "application/json, application/proto";
+        headers[n++][1] = accepted_types(http);
     }
     metrics_refused(err->status);
     http_respond(http, &(struct http_response){.status = status,
-                                          .content_type = "application/json",
-                                          .headers = (const char *const(*)[2])headers,
-                                          .n_headers = n,
-                                          .body = body.data,
-                                          .len = body.len,
-                                          .close = err->status == ST_REQUEST_MALFORMED});
+                                               .content_type = "application/json",
+                                               .headers = (const char *const(*)[2])headers,
+                                               .n_headers = n,
+                                               .body = body.data,
+                                               .len = body.len,
+                                               .close = err->status == ST_REQUEST_MALFORMED});
     buf_free(&body);
 }
 
@@ -98,11 +89,11 @@ static void plain_readyz(struct api *api, struct http_request *http)
         n = snprintf(text, sizeof(text), "%s\n", ready ? "ok" : api->draining ? "stopping" : err.message);
     const char *retry[1][2] = {{"Retry-After", "1"}};
     http_respond(http, &(struct http_response){.status = ready ? 200 : 503,
-                                          .content_type = "text/plain; charset=utf-8",
-                                          .headers = (const char *const(*)[2])retry,
-                                          .n_headers = ready ? 0 : 1,
-                                          .body = text,
-                                          .len = (size_t)n});
+                                               .content_type = "text/plain; charset=utf-8",
+                                               .headers = (const char *const(*)[2])retry,
+                                               .n_headers = ready ? 0 : 1,
+                                               .body = text,
+                                               .len = (size_t)n});
 }
 
 static void plain_metrics(struct api *api, struct http_request *http)
@@ -113,7 +104,8 @@ static void plain_metrics(struct api *api, struct http_request *http)
     struct error full;
 
     metrics_set(METRIC_CONNECTIONS, stats->connections);
-    metrics_set(METRIC_IN_FLIGHT, stats->in_flight);
+    metrics_set(METRIC_IN_FLIGHT, (double)http_server_in_flight(api->server));
+    metrics_set(METRIC_WATCHERS, service_watchers(api->config.service));
     metrics_set(METRIC_CONNECTIONS_ACCEPTED, (double)stats->accepted);
     metrics_set(METRIC_DEADLINES, (double)stats->deadlines);
     metrics_set(METRIC_PEERS_GONE, (double)stats->gone);
@@ -185,24 +177,24 @@ static int64_t on_admit(void *arg, struct http_request *http)
     struct error err;
 
     if (guard_check(http, api->config.guard, &err)) {
-        send_error(http, &err, face_of(target), NULL);
+        api_send_error(http, &err, face_of(target), NULL);
         return -1;
     }
     if (find_plain(target)) {
         if (is_read(method)) return 0;
         (void)error_set(&err, ST_METHOD_NOT_ALLOWED, "method: %s is not served here; use GET", method);
-        send_error(http, &err, FACE_REST, "GET, HEAD");
+        api_send_error(http, &err, FACE_REST, "GET, HEAD");
         return -1;
     }
     if (route_match(strcmp(method, "HEAD") ? method : "GET", target, &route, &allow, &err)) {
-        send_error(http, &err, face_of(target), allow);
+        api_send_error(http, &err, face_of(target), allow);
         return -1;
     }
     return (int64_t)(route.method->large_body ? api->config.options->max_batch_body
                                               : api->config.options->max_body);
 }
 
-static void exchange_free(struct exchange *x)
+void exchange_free(struct exchange *x)
 {
     if (x->decoded) rpc_call_clear(&x->rpc);
     free(x);
@@ -221,9 +213,9 @@ static void on_call_done(struct call *call, const ProtobufCMessage *answer, cons
         return;
     }
     if (err) {
-        send_error(x->http, err, x->route.face, NULL);
+        api_send_error(x->http, err, x->route.face, NULL);
     } else if (rpc_encode(&x->rpc, answer, &body, &type, &failed)) {
-        send_error(x->http, &failed, x->route.face, NULL);
+        api_send_error(x->http, &failed, x->route.face, NULL);
     } else {
         send_text(x->http, 200, type, body.data ? body.data : "", body.len);
     }
@@ -239,7 +231,9 @@ static int decode(struct http_request *http, struct exchange *x, struct error *e
                                   .accept = http_header(http, "Accept"),
                                   .content_encoding = http_header(http, "Content-Encoding"),
                                   .connect_version = http_header(http, "Connect-Protocol-Version"),
-                                  .connect_timeout = http_header(http, "Connect-Timeout-Ms")};
+                                  .connect_timeout = http_header(http, "Connect-Timeout-Ms"),
+                                  .connect_encoding = http_header(http, "Connect-Content-Encoding"),
+                                  .last_event_id = http_header(http, "Last-Event-ID")};
 
     request.body = http_body(http, &request.len);
     if (route_match(request.method, request.target, &x->route, &allow, err)) return (int)err->status;
@@ -261,16 +255,19 @@ static void on_handle(void *arg, struct http_request *http)
     struct exchange *x = calloc(1, sizeof(*x));
     if (!x) {
         (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
-        send_error(http, &err, face_of(http_target(http)), NULL);
-        return;
-    }
-    if (decode(http, x, &err)) {
-        send_error(http, &err, face_of(http_target(http)), NULL);
-        exchange_free(x);
+        api_send_error(http, &err, face_of(http_target(http)), NULL);
         return;
     }
     x->api = api;
     x->http = http;
+    if (decode(http, x, &err)) {
+        if (x->route.method && x->route.method->streaming)
+            stream_refuse(x, &err);
+        else
+            api_send_error(http, &err, face_of(http_target(http)), NULL);
+        exchange_free(x);
+        return;
+    }
     snprintf(x->peer, sizeof(x->peer), "%s", http_peer(http));
     x->call = (struct call){.method = x->route.method->name,
                             .request = x->rpc.message,
@@ -278,8 +275,12 @@ static void on_handle(void *arg, struct http_request *http)
                             .arg = x,
                             .peer = x->peer,
                             .timeout_ms = x->rpc.timeout_ms};
-    x->busy = true;
     http_set_user(http, x);
+    if (x->route.method->streaming) {
+        stream_start(x);
+        return;
+    }
+    x->busy = true;
     service_call(api->config.service, &x->call);
 }
 
@@ -297,10 +298,18 @@ static void on_closed(void *arg, struct http_request *http)
         exchange_free(x);
 }
 
+static void on_drained(void *arg, struct http_request *http)
+{
+    struct exchange *x = http_user(http);
+
+    (void)arg;
+    if (x) stream_ready(x);
+}
+
 static void on_refuse(void *arg, struct http_request *http, const struct error *err)
 {
     (void)arg;
-    send_error(http, err, face_of(http_target(http)), NULL);
+    api_send_error(http, err, face_of(http_target(http)), NULL);
 }
 
 struct api *api_new(const struct api_config *config)
@@ -313,6 +322,8 @@ struct api *api_new(const struct api_config *config)
 
 void api_free(struct api *api)
 {
+    for (int i = 0; api && i < STREAM_FORMS; i++)
+        buf_free(&api->encoded[i].bytes);
     free(api);
 }
 
@@ -324,10 +335,15 @@ void api_set_server(struct api *api, struct http_server *server)
 void api_drain(struct api *api)
 {
     api->draining = true;
+    service_end_watches(api->config.service);
 }
 
 struct http_handlers api_handlers(struct api *api)
 {
-    return (struct http_handlers){
-        .admit = on_admit, .handle = on_handle, .closed = on_closed, .refuse = on_refuse, .arg = api};
+    return (struct http_handlers){.admit = on_admit,
+                                  .handle = on_handle,
+                                  .closed = on_closed,
+                                  .refuse = on_refuse,
+                                  .drained = on_drained,
+                                  .arg = api};
 }

@@ -22,7 +22,7 @@ void api_free(struct api *api);
 struct http_handlers api_handlers(struct api *api);
 /* The server that api answers for, for the metrics. */
 void api_set_server(struct api *api, struct http_server *server);
-/* From now on not ready. */
+/* From now on not ready, and watchers end. */
 void api_drain(struct api *api);
 
 #endif

@@ -175,13 +175,15 @@ static int start_parts(struct daemon *d, struct error *err)
     struct service_options service = {.auto_create = !o->no_auto_create,
                                       .max_jobs = o->max_jobs,
                                       .resident_jobs = o->resident_jobs,
-                                      .batch_entries = o->max_batch_entries};
+                                      .batch_entries = o->max_batch_entries,
+                                      .max_watchers = o->max_watchers};
     struct http_limits limits = {.connections = o->max_connections,
                                  .per_address = o->max_connections_per_address,
                                  .connection_memory = o->connection_memory,
                                  .header_timeout_ms = (int)o->header_timeout_ms,
                                  .request_timeout_ms = (int)o->request_timeout_ms,
-                                 .keepalive_ms = (int)o->keepalive_timeout_ms};
+                                 .keepalive_ms = (int)o->keepalive_timeout_ms,
+                                 .silence_ms = (int)o->watch_keepalive_ms};
     int fd = -1;
 
     if (sd_listen_fd(&fd, err) || store_open(o->data_dir, &store, &d->store, err)) return (int)err->status;

@@ -24,7 +24,8 @@
     X(DEADLINES, "connection_deadlines_total", "counter", NULL, "Connections shut down at a deadline.")      \
     X(PEERS_GONE, "peers_gone_total", "counter", NULL, "Peers that left while an answer was outstanding.")   \
     X(CONNECTIONS, "connections", "gauge", NULL, "Open connections.")                                        \
-    X(IN_FLIGHT, "requests_in_flight", "gauge", NULL, "Requests being read or answered.")                    \
+    X(IN_FLIGHT, "requests_in_flight", "gauge", NULL, "Requests being read or answered, without watchers.")  \
+    X(WATCHERS, "watchers", "gauge", NULL, "Streams of decisions that are open.")                            \
     X(JOBS, "jobs", "gauge", NULL, "Jobs in the store.")                                                     \
     X(RESIDENT_JOBS, "resident_jobs", "gauge", NULL, "Jobs held in memory.")                                 \
     X(STORE_BYTES, "store_bytes", "gauge", NULL, "Size of the database and its log.")                        \

@@ -27,6 +27,8 @@ struct options {
     uint32_t max_batch_entries;
     uint32_t max_connections, max_connections_per_address; /* per address 0: any number */
     int64_t header_timeout_ms, request_timeout_ms, keepalive_timeout_ms;
+    uint32_t max_watchers; /* 0: any number */
+    int64_t watch_keepalive_ms;
     uint32_t max_jobs; /* 0: any number */
     uint32_t resident_jobs;
     uint32_t history_limit; /* decisions kept for each job; 0: all */

@@ -39,6 +39,7 @@ static const struct handler_row handlers[] = {
     {"PauseJob", handle_pause_job, true},
     {"ResumeJob", handle_resume_job, true},
     {"FinishJob", handle_finish_job, true},
+    {"WatchJob", handle_watch_job, false},
 };
 
 void call_fail(struct call *call, const struct error *err)
@@ -214,11 +215,13 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
         if (change->has_decision) {
             change->ordinal = ++service->committed;
             count_decision(change);
+            watch_decided(service, change);
         }
         if (change->has_contribution) round_recorded(job, &change->contribution);
         change_tell(change, NULL);
         if (change->has_decision && job->lr_waiters) lr_waiters_wake(job, change);
         if (change->op == STORE_JOB_DELETE) {
+            watch_deleted(service, job);
             change_folded(change);
             jobs_remove(service->jobs, job);
         } else if (change->has_decision) {

@@ -20,9 +20,12 @@ struct service_options {
     uint32_t max_jobs;      /* 0: any number */
     uint32_t resident_jobs; /* kept in memory */
     uint32_t batch_entries; /* of BatchReport and Simulate */
+    uint32_t max_watchers;  /* 0: any number */
 };
 
-/* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL. */
+/* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL.  Of a
+ * streaming method there is no answer, and both are NULL if it ended well.  What such a method refuses it
+ * refuses before service_call returns. */
 typedef void call_done(struct call *call, const ProtobufCMessage *answer, const struct error *err);
 
 /* One request on its way.  The caller fills the first part and keeps all of it alive until done. */
@@ -33,11 +36,17 @@ struct call {
     void *arg;
     const char *peer;   /* who asks, for the history of events */
     int64_t timeout_ms; /* the longest the caller waits; -1: as long as it takes */
+    /* Of a streaming method: takes one message (borrowed), or returns false if there is no room for it.  The
+     * same serial is the same message, handed to several calls.  NULL: only check the request. */
+    bool (*message)(struct call *call, const ProtobufCMessage *message, uint64_t serial);
 
     /* Set by a handler whose answer has to wait for others.  The caller calls it, at most once and only
      * before done, when nobody wants the answer any more; it leads to done at once or later. */
     void (*cancel)(struct call *call);
-    void *waiting; /* the handler's */
+    /* Set by a streaming handler.  The caller calls it when there is room for messages again. */
+    void (*ready)(struct call *call);
+    uint32_t after_revision; /* set by WatchJob: the stream follows on this revision */
+    void *waiting;           /* the handler's */
 };
 
 /* store is borrowed until service_stop's callback.  fatal is called once when the process has to end. */
@@ -52,6 +61,10 @@ void service_cancel(struct call *call);
 /* 0, or why writes are refused now: ST_STORE_FULL, ST_DRAINING. */
 int service_writable(const struct service *service, struct error *err);
 uint32_t service_resident(const struct service *service);
+uint32_t service_watchers(const struct service *service);
+
+/* Ends every watcher, and refuses new ones from now on. */
+void service_end_watches(struct service *service);
 
 /* Refuses writes from now on. */
 void service_drain(struct service *service);

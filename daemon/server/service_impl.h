@@ -23,6 +23,10 @@ struct service {
     uint64_t committed;                      /* decisions */
     uint64_t creating;                       /* jobs whose creation is queued */
     struct change *outbox, *outbox_last;     /* queued in this turn, submitted at its end; linked by next */
+    struct watched *watched;                 /* jobs that are watched, by uid */
+    uint32_t watchers;
+    uint64_t watch_serial; /* of the last message to watchers */
+    bool unwatchable;      /* watchers were ended */
     bool full, draining, failed;
     bool releasing; /* nothing waits any more */
     struct error full_reason;
@@ -120,6 +124,11 @@ int past_initial(struct service *service, struct job *job, struct past *out, str
 /* Goes back to it, as an event of the history: later decisions are superseded, open rounds end. */
 int past_return(struct service *service, struct job *job, const struct past *to, const char *actor,
                 const uint32_t *attempt, struct change **out, struct error *err) WARN_UNUSED;
+service_handler handle_watch_job;
+
+/* Tells the watchers of a durable decision, or of the job's end. */
+void watch_decided(struct service *service, const struct change *change);
+void watch_deleted(struct service *service, const struct job *job);
 
 void call_fail(struct call *call, const struct error *err);
 

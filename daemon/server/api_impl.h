@@ -1,0 +1,46 @@
+/* What api.c and api_stream.c share. */
+#ifndef GREEDYLRD_SERVER_API_IMPL_H
+#define GREEDYLRD_SERVER_API_IMPL_H
+
+#include "server/api.h"
+
+#include "rpc/buf.h"
+#include "rpc/route.h"
+
+/* The last message of each form that a stream was given. */
+#define STREAM_FORMS 3
+struct encoded {
+    uint64_t serial; /* 0: none */
+    struct buf bytes;
+};
+
+struct api {
+    struct api_config config;
+    struct http_server *server;
+    bool draining;
+    struct encoded encoded[STREAM_FORMS];
+};
+
+/* One request; outlives the peer until the service is done. */
+struct exchange {
+    struct api *api;
+    struct http_request *http; /* NULL once the peer is gone */
+    struct rpc_route route;
+    struct rpc_call rpc;
+    struct call call;
+    char peer[64];
+    bool decoded, busy, streaming; /* streaming: the stream has begun */
+};
+
+void api_send_error(struct http_request *http, const struct error *err, enum rpc_face face,
+                    const char *allow);
+void exchange_free(struct exchange *x);
+
+/* A streaming method: to be called in place of service_call; answers, or begins the stream. */
+void stream_start(struct exchange *x);
+/* The request of a streaming method could not be read. */
+void stream_refuse(struct exchange *x, const struct error *err);
+/* The stream has room. */
+void stream_ready(struct exchange *x);
+
+#endif
