@@ -124,7 +124,8 @@ void http_respond(struct http_request *req, const struct http_response *response
  * (TCP keep-alive). */
 
 /* response->body is the stream's beginning.  keepalive: written after limits->silence_ms without any other
- * bytes; static, or NULL.  For HEAD the stream is only headers, and what is written is dropped. */
+ * bytes; static, or NULL.  For HEAD the answer is only headers, closes the connection, and what is written is
+ * dropped. */
 void http_stream_begin(struct http_request *req, const struct http_response *response, const char *keepalive);
 
 /* Takes all of the bytes or, if they do not fit HTTP_STREAM_BUFFER, none and returns false. */

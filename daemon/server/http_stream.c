@@ -111,9 +111,12 @@ void http_stream_begin(struct http_request *req, const struct http_response *res
     server->stats.streams++;
     tune(req->conn);
     bool ok = append(s, response->body, response->len); /* else the connection closes */
-    http_take_response(
-        req, ok ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, on_read, req, NULL) : NULL,
-        response);
+    struct MHD_Response *built =
+        ok ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, on_read, req, NULL) : NULL;
+    /* The library ends a chunked body even where there is none. */
+    if (built && !strcmp(req->method, "HEAD"))
+        (void)MHD_set_response_options(built, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    http_take_response(req, built, response);
 }
 
 bool http_stream_write(struct http_request *req, const void *bytes, size_t len)

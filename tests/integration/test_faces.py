@@ -26,7 +26,7 @@ REST = {  # PROTOCOL.md's table
     "ImportState": ("PUT", "/v1/jobs/{job}/state"), "ExportState": ("GET", "/v1/jobs/{job}/state"),
     "Simulate": ("POST", "/v1/simulate"),
 }
-NOT_SERVED = ("WatchJob", "BeginAttempt", "RewindJob", "ForkJob", "SetLr", "PauseJob", "ResumeJob", "FinishJob",
+NOT_SERVED = ("BeginAttempt", "RewindJob", "ForkJob", "SetLr", "PauseJob", "ResumeJob", "FinishJob",
               "ImportState", "ExportState")
 SERVICE = "/greedylr.v1.SchedulerService/"
 

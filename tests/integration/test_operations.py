@@ -324,6 +324,7 @@ class Watching(DaemonTest):
         self.assertEqual(grown('greedylrd_reports_total{result="refused"}'), 1)
         self.assertEqual(grown("greedylrd_step_conflicts_total"), 1)
         self.assertEqual(grown("greedylrd_applied_mismatch_total"), 1)
+        self.assertEqual(grown('greedylrd_http_requests_total{method="POST",code="200"}'), 3)
         self.assertEqual(grown('greedylrd_refusals_total{reason="JOB_NOT_FOUND"}'), 1)
         self.assertEqual(after["greedylrd_jobs"], 1)
         self.assertEqual(after["greedylrd_store_writable"], 1)

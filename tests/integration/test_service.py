@@ -175,7 +175,7 @@ class Connect(DaemonTest):
                          "ENCODING_UNSUPPORTED")
         self.assertEqual(self.d.rpc("Nothing", {})[0], 404)
         for name in ("BeginAttempt", "RewindJob", "ForkJob", "SetLr", "PauseJob", "ResumeJob", "FinishJob",
-                     "ImportState", "ExportState", "WatchJob"):
+                     "ImportState", "ExportState"):
             status, err = self.d.rpc(name, {"job": "x"})
             self.assertEqual((status, err["code"], reason(err)), (501, "unimplemented", "NOT_SERVED"), name)
 

@@ -439,10 +439,12 @@ static void streaming_client(void *arg)
         say(fd, GET("/ticks"));
         cr_expect_eq(hear(fd, CHUNKED_END, 1), 1);
     }
-    say(fd, "HEAD /ticks HTTP/1.1\r\n" HOST "\r\n");
-    cr_expect_eq(hear(fd, "\r\n\r\n", 1), 1);
     say(fd, NOW);
     cr_expect_eq(hear(fd, "hello", 1), 1);
+    say(fd, "HEAD /ticks HTTP/1.1\r\n" HOST "\r\n");
+    hear_all(fd, text, sizeof(text));
+    cr_expect(strstr(text, "text/event-stream") && !strcmp(text + strlen(text) - 4, "\r\n\r\n"), "%s", text);
+    cr_expect_eq(count(text, "\r\n\r\n"), 1, "%s", text);
     close(fd);
 
     fd = dial();
