@@ -1,0 +1,99 @@
+// WatchJob through a generated client: what comes, from where on, and every way in which a stream ends.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Code } from "@connectrpc/connect";
+import { fails } from "./client.js";
+import { until } from "./harness.js";
+
+export function watch(use) {
+  const post = (name, request, options) => use.clients.post[name](request, options);
+  const create = (job) => post("createJob", { spec: { job, lr: [0.1] } });
+  const report = (job, step) => post("report", { job, step, reported: { case: "loss", value: 1 / (step + 1) } });
+  const open = (job, afterRevision, options) => {
+    const abort = new AbortController();
+    let headers;
+    const opened = new Promise((done) => (headers = done));
+    const more = { signal: abort.signal, onHeader: headers, ...options };
+    const stream = post("watchJob", { job, afterRevision }, more)[Symbol.asyncIterator]();
+    return {
+      opened,
+      abort: () => abort.abort(),
+      next: async () => (await stream.next()).value.decision,
+      end: () => stream.next().then(({ done }) => assert.ok(done)),
+    };
+  };
+
+  test("a stream begins with the history, goes on live and is cancelled", async () => {
+    await create("watched");
+    await report("watched", 1);
+    const first = await report("watched", 2);
+    const stream = open("watched", 0);
+    assert.equal((await stream.next()).revision, 1);
+    assert.deepEqual(await stream.next(), first);
+    const call = stream.next();
+    const live = await report("watched", 3);
+    assert.deepEqual(await call, live);
+    const more = open("watched", 2);
+    assert.equal((await more.next()).revision, 3);
+    for (const s of [stream, more]) {
+      s.abort();
+      await assert.rejects(s.end(), { code: Code.Canceled });
+    }
+  });
+
+  test("a stream without a revision begins with the next decision", async () => {
+    await create("tail");
+    await report("tail", 1);
+    const stream = open("tail");
+    const call = stream.next();
+    await stream.opened;
+    const live = await report("tail", 2);
+    assert.deepEqual(await call, live);
+    stream.abort();
+  });
+
+  test("events of operators are in the stream", async () => {
+    await create("events");
+    const stream = open("events", 0);
+    await post("setLr", { job: "events", lr: [0.05] });
+    await post("pauseJob", { job: "events" });
+    assert.deepEqual([(await stream.next()).action, (await stream.next()).action], ["override", "pause"]);
+    stream.abort();
+  });
+
+  test("deletion ends a stream with an error", async () => {
+    await create("doomed");
+    await report("doomed", 1);
+    const stream = open("doomed", 0);
+    await stream.next();
+    const end = stream.end();
+    await post("deleteJob", { job: "doomed" });
+    await fails(end, Code.Aborted, "JOB_DELETED");
+  });
+
+  test("a stream that cannot begin says why", async () => {
+    await fails(open("nobody-here").end(), Code.NotFound, "JOB_NOT_FOUND");
+    await fails(open("no id!").end(), Code.InvalidArgument, "FIELD_INVALID");
+    await fails(open(undefined).end(), Code.InvalidArgument, "FIELD_REQUIRED");
+  });
+
+  test("a stream ends with its time", async () => {
+    await create("timed");
+    await assert.rejects(open("timed", 0, { timeoutMs: 300 }).end(), { code: Code.DeadlineExceeded });
+    const served = open("timed", 0, { headers: { "connect-timeout-ms": "200" } });
+    await assert.rejects(served.end(), { code: Code.DeadlineExceeded });
+  });
+
+  test("many streams see the same, and are freed when they are cancelled", async () => {
+    await create("crowd");
+    const idle = await use.daemon.metric("greedylrd_requests_in_flight");
+    const streams = Array.from({ length: 30 }, () => open("crowd", 0));
+    const calls = streams.map((s) => s.next());
+    const decision = await report("crowd", 1);
+    for (const call of calls) assert.deepEqual(await call, decision);
+    assert.ok((await use.daemon.metric("greedylrd_requests_in_flight")) >= idle + 30);
+    for (const stream of streams) stream.abort();
+    await until(async () => (await use.daemon.metric("greedylrd_requests_in_flight")) <= idle);
+    await report("crowd", 2);
+  });
+}
