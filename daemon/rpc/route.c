@@ -160,17 +160,29 @@ static const char *params_get(const struct params *params, const char *name)
     return NULL;
 }
 
-static int param_add(struct params *params, const char *text, size_t len, struct error *err)
+static bool is_known(const char *const known[], const char *name)
+{
+    while (*known && strcmp(*known, name) != 0)
+        known++;
+    return *known;
+}
+
+static int param_add(struct params *params, const char *const known[], const char *text, size_t len,
+                     struct error *err)
 {
     const char *equals = memchr(text, '=', len);
     size_t name_len = equals ? (size_t)(equals - text) : len, value_len = equals ? len - name_len - 1 : 0;
-    struct param *p = &params->at[params->n];
+    char name[sizeof(params->at[0].name)];
+    bool named = percent_decode(text, name_len, true, name, sizeof(name));
 
-    if (params->n == PARAMS_MAX)
-        return error_set(err, ST_QUERY_INVALID, "query: more than %d parameters", PARAMS_MAX);
-    if (!percent_decode(text, name_len, true, p->name, sizeof(p->name)))
+    if (known && !(named && is_known(known, name))) return 0;
+    if (!named)
         return error_set(err, ST_QUERY_INVALID,
                          "query: parameter %zu has a name that is malformed or too long", params->n + 1);
+    if (params->n == PARAMS_MAX)
+        return error_set(err, ST_QUERY_INVALID, "query: more than %d parameters", PARAMS_MAX);
+    struct param *p = &params->at[params->n];
+    memcpy(p->name, name, sizeof(name));
     if (params_get(params, p->name))
         return error_set(err, ST_QUERY_INVALID, "query: %s is given twice", p->name);
     p->value = malloc(value_len + 1);
@@ -181,14 +193,16 @@ static int param_add(struct params *params, const char *text, size_t len, struct
     return 0;
 }
 
-static int params_parse(const char *target, struct params *params, struct error *err)
+/* known: the names to look at, others are passed over; NULL: all. */
+static int params_parse(const char *target, const char *const known[], struct params *params,
+                        struct error *err)
 {
     const char *at = strchr(target, '?');
 
     params->n = 0;
     for (at = at ? at + 1 : ""; *at;) {
         size_t len = strcspn(at, "&");
-        if (len && param_add(params, at, len, err)) {
+        if (len && param_add(params, known, at, len, err)) {
             params_free(params);
             return (int)err->status;
         }
@@ -369,7 +383,7 @@ static int decode_rest(const struct rpc_request *request, struct rpc_call *out, 
 {
     const struct rpc_method *m = out->route.method;
     struct params params;
-    int rc = params_parse(request->target, &params, err);
+    int rc = params_parse(request->target, NULL, &params, err);
 
     if (rc) return rc;
     rc = choose_codec(m, params_get(&params, "format"), request->accept, &out->codec, err);
@@ -416,8 +430,9 @@ static int decode_message(const struct rpc_method *m, enum rpc_codec codec, cons
 
 static int decode_connect_get(const struct rpc_request *request, struct rpc_call *out, struct error *err)
 {
+    static const char *const known[] = {"encoding", "message", "base64", "compression", "connect", NULL};
     struct params params;
-    int rc = params_parse(request->target, &params, err);
+    int rc = params_parse(request->target, known, &params, err);
 
     if (rc) return rc;
     const char *encoding = params_get(&params, "encoding"), *base64 = params_get(&params, "base64");
@@ -433,8 +448,6 @@ static int decode_connect_get(const struct rpc_request *request, struct rpc_call
                        compression);
     else if (version && strcmp(version, "v1") != 0)
         rc = error_set(err, ST_QUERY_INVALID, "connect: must be v1, got \"%.20s\"", version);
-    else if (base64 && strcmp(base64, "0") != 0 && strcmp(base64, "1") != 0)
-        rc = error_set(err, ST_QUERY_INVALID, "base64: must be 0 or 1, got \"%.20s\"", base64);
     else if (!message || len < 0)
         rc = error_set(err, ST_QUERY_INVALID,
                        "message: is required, percent-encoded, or base64url with base64=1");
