@@ -27,8 +27,8 @@ export function curl(use) {
     assert.deepEqual([JSON.parse(stdout).job, JSON.parse(stdout).lr], ["curl", 0.1]);
     const nobody = await call("GetJob", { job: "nobody" });
     assert.equal(nobody.code, 5 << 3, "NOT_FOUND of gRPC, shifted by buf");
-    assert.match(nobody.stderr, /no job .*nobody/);
-    assert.match(nobody.stderr, /google\.rpc\.ErrorInfo/);
+    assert.match(nobody.stderr, /job nobody does not exist/);
+    assert.match(nobody.stderr, /JOB_NOT_FOUND/);
   });
 
   test("buf curl watches", async () => {

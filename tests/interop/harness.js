@@ -21,6 +21,14 @@ process.on("exit", () => {
   }
 });
 
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+
+// Nothing here takes this long: a call that never ends must not either.
+setTimeout(() => {
+  console.error("the tests hang: a call was never answered");
+  process.exit(1);
+}, 240_000).unref();
+
 export class Daemon {
   // Resolves once the daemon is ready.
   static async start(...flags) {
@@ -57,12 +65,12 @@ export class Daemon {
     assert.equal(code, 0, this.stderr.slice(-4000));
   }
 
-  // A value of /metrics.
+  // A value of /metrics by its name, labels included.
   async metric(name) {
     const text = await (await fetch(`${this.url}/metrics`)).text();
-    const found = new RegExp(`^${name} (.*)$`, "m").exec(text);
-    assert.ok(found, `${name} is not in /metrics`);
-    return Number(found[1]);
+    const line = text.split("\n").find((l) => l.startsWith(`${name} `));
+    assert.ok(line, `${name} is not in /metrics`);
+    return Number(line.slice(name.length + 1));
   }
 }
 

@@ -10,7 +10,7 @@ const policy = (value) => ({ case: "greedy", value });
 const loss = (value) => ({ case: "loss", value });
 
 export function jobs(use) {
-  const post = (name, request, options) => use.clients.post[name](request, options);
+  const post = (name, request, options) => use.clients.call(name, request, options);
   const read = (name, request) => use.clients.read(name, request);
   const create = (job, spec = {}) =>
     post("createJob", { spec: { job, lr: [0.1], policy: policy({ smooth: false, patience: 0 }), ...spec } });
@@ -83,12 +83,22 @@ export function jobs(use) {
     assert.deepEqual([made.step, made.lrs.length], [0, 2]);
   });
 
+  test("reads by GET are GETs on the wire", async () => {
+    await create("by-get");
+    const posts = () => use.daemon.metric('greedylrd_http_requests_total{method="POST",code="200"}');
+    const before = await posts();
+    await use.clients.get.getLr({ job: "by-get" });
+    assert.equal(await posts(), before);
+    await use.clients.post.getLr({ job: "by-get" });
+    assert.equal(await posts(), before + 1);
+  });
+
   test("every double survives", async () => {
-    await create("doubles", { lr: [5e-324, 0.1 + 0.2, 1.7976931348623157e308], policy: policy({ minLr: [5e-324] }) });
-    const { lrs } = await use.clients.read("getLr", { job: "doubles" });
-    assert.deepEqual(lrs, [5e-324, 0.1 + 0.2, 1.7976931348623157e308]);
+    const lr = [1e-300, 0.1 + 0.2, 1e300 / 3];
+    await create("doubles", { lr });
+    assert.deepEqual((await read("getLr", { job: "doubles" })).lrs, lr);
     await create("nonfinite", { onNonfinite: "skip" });
-    for (const [step, value] of [NaN, Infinity, -Infinity, -0, 1e-300].entries()) {
+    for (const [step, value] of [NaN, Infinity, -Infinity, 5e-324, 1.7976931348623157e308].entries()) {
       assert.ok(Object.is((await report("nonfinite", step, value)).value, value), String(value));
     }
   });
@@ -217,13 +227,13 @@ export function jobs(use) {
     const bad = await fails(create("bad", { policy: policy({ factor: 1.5 }) }), Code.InvalidArgument, "FIELD_INVALID");
     assert.match(bad.rawMessage, /greedy\.factor.*1\.5/);
     await fails(post("getJob", {}), Code.InvalidArgument, "FIELD_REQUIRED");
-    await fails(post("report", { job: "bad" }), Code.NotFound, "JOB_NOT_FOUND");
+    await fails(report("bad", 1, 1), Code.NotFound, "JOB_NOT_FOUND");
     await fails(create("no id!"), Code.InvalidArgument, "FIELD_INVALID");
     await create("strict", { strict: true });
     await report("strict", 5, 1);
     await fails(report("strict", 5, 2), Code.Aborted, "STEP_CONFLICT");
     await fails(report("strict", 4, 1), Code.FailedPrecondition, "STEP_IN_PAST");
-    const large = post("createJob", { spec: { job: "large", lr: [1], groupNames: ["x".repeat(4 << 20)] } });
+    const large = post("createJob", { spec: { job: "large", lr: [1], groupNames: ["x".repeat(100_000)] } });
     await fails(large, Code.ResourceExhausted, "BODY_TOO_LARGE");
     const unset = await read("getLr", { job: "strict" });
     assert.ok(isFieldSet(unset, GetLrResponseSchema.field.step));

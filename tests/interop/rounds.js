@@ -9,7 +9,7 @@ const RECORDED = "the value is recorded: the same request waits on";
 const ms = (n) => ({ seconds: BigInt(Math.floor(n / 1000)), nanos: (n % 1000) * 1e6 });
 
 export function rounds(use) {
-  const post = (name, request, options) => use.clients.post[name](request, options);
+  const post = (name, request, options) => use.clients.call(name, request, options);
   const create = (job, ranks = {}) =>
     post("createJob", {
       spec: {
@@ -66,11 +66,6 @@ export function rounds(use) {
   test("whoever waits is told of a rewind, an attempt and a deletion", async () => {
     await create("cut-short");
     await Promise.all([report("cut-short", 1, 0, 1), report("cut-short", 1, 1, 3)]);
-    const wait = async (step) => {
-      const call = settle(report("cut-short", step, 0, 1));
-      await reported("cut-short", 1);
-      return call;
-    };
     const endings = [
       ["rewindJob", { target: { case: "step", value: 1 } }, "REWOUND"],
       ["beginAttempt", {}, "REWOUND"],
@@ -87,10 +82,13 @@ export function rounds(use) {
   for (const verb of ["post", "get"]) {
     test(`GetLr by ${verb} waits for the decision of a step`, async () => {
       const job = `awaited-${verb}`;
-      const getLr = (request, options) => use.clients[verb].getLr({ job, ...request }, options);
+      const getLr = (request, options) => {
+        const answer = use.clients[verb].getLr({ job, ...request }, options);
+        answer.catch(() => {});
+        return answer;
+      };
       await create(job, { worldSize: 1 });
       const call = getLr({ step: 5, wait: ms(60000) });
-      const other = getLr({ step: 5 }, { headers: { "connect-timeout-ms": "60000" } });
       await report(job, 4, 0, 2);
       const decision = await report(job, 5, 0, 1);
       const answers = [await call];
@@ -99,7 +97,6 @@ export function rounds(use) {
       for (const answer of answers) {
         assert.deepEqual([answer.step, answer.lrs, answer.revision], [5, decision.lrs, decision.revision]);
       }
-      await settle(other);
       await fails(getLr({ step: 9 }), Code.DeadlineExceeded, "STEP_NOT_DECIDED");
       await fails(getLr({ step: 9, wait: ms(100) }), Code.DeadlineExceeded, "STEP_NOT_DECIDED");
       const short = { headers: { "connect-timeout-ms": "100" } };
