@@ -56,7 +56,7 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .SECONDARY:
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
-        headers includes format-check format lint integration crash
+        headers includes format-check format lint breaking integration crash interop interop-client
 all: $(BUILD)/greedylrd $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
@@ -160,10 +160,10 @@ deps:
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_CHECK)
 	@$(MAKE) --no-print-directory $(BUF)
 
-# buf is not in Debian; tests/package.json says which version.
+# buf and Connect are not in Debian; tests/package.json says which versions.
 $(BUF): tests/package.json
 	@tests/deps.sh --command npm
-	@echo 'deps: npm installs buf, the linter of the .proto file, into tests/node_modules'
+	@echo 'deps: npm installs buf and the Connect client of the interop tests into tests/node_modules'
 	cd tests && npm install --no-package-lock --no-audit --no-fund --loglevel=error
 	@touch $@
 
@@ -193,6 +193,15 @@ integration: all
 	BUILD=$(BUILD) $(PYTHON) -m unittest discover -s tests/integration -t tests/integration
 crash: all
 	BUILD=$(BUILD) $(PYTHON) tests/crash/test_kill9.py
+interop: all interop-client
+	BUILD=$(BUILD) node --test --test-reporter=spec tests/interop/all.test.js
+
+# What the interop tests are clients with, generated from the contract.
+INTEROP_CLIENT := tests/interop/gen/greedylr/v1/scheduler_pb.js
+interop-client: $(INTEROP_CLIENT)
+$(INTEROP_CLIENT): proto/$(PROTO).proto tests/interop/buf.gen.yaml tests/interop/details/error_info.proto $(BUF)
+	$(BUF) generate --template tests/interop/buf.gen.yaml
+	@touch $@
 
 SOURCES := $(wildcard daemon/*/*.[ch] client/*/*.[ch] tests/*/*.[ch])
 format-check:
@@ -222,6 +231,8 @@ includes:
 	tests/check-includes.sh
 lint: $(BUF)
 	cd proto && ../$(BUF) lint
+breaking: $(BUF)
+	tests/interop/breaking.sh $(BUF)
 
 compile_commands: $(GEN_H)
 	@mkdir -p $(BUILD)/commands
@@ -232,6 +243,6 @@ compile_commands: $(GEN_H)
 	@echo compile_commands.json
 
 clean:
-	rm -rf $(BUILD) compile_commands.json
+	rm -rf $(BUILD) tests/interop/gen compile_commands.json
 
 -include $(shell find $(BUILD)/obj $(BUILD)/gen $(BUILD)/headers -name '*.d' 2>/dev/null)

@@ -11,7 +11,7 @@ mkdir -p $logs
 export MAKEFLAGS= MFLAGS= PYTHONDONTWRITEBYTECODE=1
 jobs=-j$(nproc)
 
-# count LOG: adds what Criterion and unittest say in their summaries; false if there is none.
+# count LOG: adds what Criterion, unittest and node say in their summaries; false if there is none.
 count() {
     local p f s
     if p=$(sed -n 's/.*Passing: *\([0-9]*\).*/\1/p' "$1" | tail -1) && [ -n "$p" ]; then
@@ -21,11 +21,18 @@ count() {
         f=$(grep -cE '^(FAIL|ERROR): ' "$1")
         s=$(sed -n 's/.*skipped=\([0-9]*\).*/\1/p' "$1" | tail -1)
         s=${s:-0} p=$((p - s > f ? p - s - f : 0))
+    elif p=$(node_says pass "$1") && [ -n "$p" ]; then
+        f=$(node_says fail "$1") s=$(node_says skipped "$1")
+        f=$((f + $(node_says cancelled "$1")))
     else
         return 1
     fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     outcome="$p passed, $f failed$([ "$s" = 0 ] || echo ", $s skipped")"
+}
+
+node_says() { # WORD LOG
+    sed -n "s/^[^a-z ]* $1 \([0-9]*\)\$/\1/p" "$2" | tail -1
 }
 
 # stage NAME COMMAND...: counts as one check, or as the tests it ran
@@ -56,6 +63,10 @@ tests() { # DIRECTORY BUILD [PATTERN]
     BUILD=$2 "$python" -m unittest discover -v -s "$1" -t "$1" -p "${3:-test_*.py}"
 }
 
+interop() { # BUILD
+    make interop-client && BUILD=$1 node --test --test-reporter=spec tests/interop/all.test.js
+}
+
 gcc=build/gcc clang=build/clang asan=build/asan
 if [ "$mode" = fast ]; then
     stage include-directions tests/check-includes.sh
@@ -66,6 +77,7 @@ else
     stage format make format-check
     stage include-directions tests/check-includes.sh
     stage proto-lint make lint
+    stage proto-breaking make breaking
     stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit headers
     stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit headers
     stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit
@@ -74,7 +86,9 @@ else
     stage unit-asan-ubsan $asan/unit --timeout 300
     stage integration tests tests/integration $gcc
     stage crash-kill9 tests tests/crash $gcc
+    stage interop interop $gcc
     stage integration-asan-ubsan tests tests/integration $asan
+    stage interop-asan-ubsan interop $asan
     KILLS=${ASAN_KILLS:-20} stage crash-kill9-asan-ubsan tests tests/crash $asan
 fi
 [ "$skipped" = 0 ] || echo "$skipped skipped, named above"
