@@ -50,6 +50,8 @@ CLIENT_LIBS     = $(shell pkg-config --libs $(CLIENT_PKGS)) -lpthread
 CLIENT_LIB_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/lib/*.c))
 LIB_A           := $(BUILD)/libgreedylr.a
 LIB_SO          := $(BUILD)/libgreedylr.so
+CLI_O           := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/cli/*.c)) $(BUILD)/gen/cli_docs.o
+COMPLETIONS     := $(BUILD)/greedylr.bash $(BUILD)/_greedylr
 EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard client/examples/*.c))
 
 # Generated sources are kept: headers are included long after they were made.
@@ -57,10 +59,10 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client
-all: $(BUILD)/greedylrd $(LIB_A) $(LIB_SO) $(EXAMPLES)
+all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
-	@echo 'make             build $(BUILD)/greedylrd, $(BUILD)/libgreedylr.{a,so} and the examples in C'
+	@echo 'make             build $(BUILD)/greedylrd, $(BUILD)/greedylr, $(BUILD)/libgreedylr.{a,so} and the examples in C'
 	@echo 'make demo        install what is missing, build, train a real model with the daemon (under 3 minutes)'
 	@echo 'make check       install what is missing, build and run every test (about 10 minutes)'
 	@echo 'make check-fast  unit tests and the quick integration tests (under a minute)'
@@ -114,19 +116,39 @@ $(BUILD)/examples/%: client/examples/%.c client/lib/greedylr.h $(LIB_SO)
 $(BUILD)/clib_driver: tests/integration/clib_driver.c client/lib/greedylr.h $(LIB_A)
 	$(CC) -D_GNU_SOURCE -Iclient/lib -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(PKG_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_A) $(CLIENT_LIBS)
 
+# The command line tool: flags come from the contract's descriptors, their help from its comments.
+$(BUILD)/greedylr: $(CLI_O) $(CLIENT_LIB_O) $(GEN_O)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS) $(shell pkg-config --libs libprotobuf-c)
+$(BUILD)/obj/client/cli/%.o: client/cli/%.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(CLIENT_CPPFLAGS) -isystem $(BUILD)/gen $(CLIENT_CFLAGS) $(PKG_CFLAGS) -c -o $@ $<
+$(BUILD)/gen/cli_docs.c: client/cli/docs.awk proto/$(PROTO).proto
+	@mkdir -p $(@D)
+	awk -f $^ >$@
+$(BUILD)/gen/cli_docs.o: $(BUILD)/gen/cli_docs.c client/cli/docs.h
+	$(CC) $(CLIENT_CPPFLAGS) $(CLIENT_CFLAGS) -c -o $@ $<
+$(BUILD)/greedylr.bash $(BUILD)/_greedylr: $(BUILD)/greedylr
+	$(BUILD)/greedylr completion $(if $(filter %.bash,$@),bash,zsh) >$@
+
 # ---- Installation ----
 
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 MANDIR  ?= $(PREFIX)/share/man
 LIBDIR  ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
-install: $(BUILD)/greedylrd $(LIB_A) $(LIB_SO)
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR  ?= $(PREFIX)/share/zsh/site-functions
+install: $(BUILD)/greedylrd $(BUILD)/greedylr $(COMPLETIONS) $(LIB_A) $(LIB_SO)
 	install -D -m 755 $(BUILD)/greedylrd $(DESTDIR)$(PREFIX)/bin/greedylrd
 	install -D -m 644 systemd/greedylrd.socket $(DESTDIR)$(UNITDIR)/greedylrd.socket
 	sed 's|^ExecStart=/usr/local/bin/|ExecStart=$(PREFIX)/bin/|' systemd/greedylrd.service >$(BUILD)/greedylrd.service
 	install -D -m 644 $(BUILD)/greedylrd.service $(DESTDIR)$(UNITDIR)/greedylrd.service
 	install -D -m 644 systemd/greedylrd.env $(DESTDIR)$(PREFIX)/share/doc/greedylrd/greedylrd.env
 	install -D -m 644 daemon/greedylrd.8 $(DESTDIR)$(MANDIR)/man8/greedylrd.8
+	install -D -m 755 $(BUILD)/greedylr $(DESTDIR)$(PREFIX)/bin/greedylr
+	install -D -m 644 client/cli/greedylr.1 $(DESTDIR)$(MANDIR)/man1/greedylr.1
+	install -D -m 644 $(BUILD)/greedylr.bash $(DESTDIR)$(BASHDIR)/greedylr
+	install -D -m 644 $(BUILD)/_greedylr $(DESTDIR)$(ZSHDIR)/_greedylr
 	install -D -m 644 client/lib/greedylr.h $(DESTDIR)$(INCLUDEDIR)/greedylr.h
 	install -D -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)/libgreedylr.a
 	install -D -m 644 $(LIB_SO).$(SOVERSION) $(DESTDIR)$(LIBDIR)/libgreedylr.so.$(VERSION)
@@ -140,7 +162,8 @@ install: $(BUILD)/greedylrd $(LIB_A) $(LIB_SO)
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/greedylrd $(DESTDIR)$(UNITDIR)/greedylrd.socket \
 	  $(DESTDIR)$(UNITDIR)/greedylrd.service $(DESTDIR)$(PREFIX)/share/doc/greedylrd/greedylrd.env \
-	  $(DESTDIR)$(MANDIR)/man8/greedylrd.8 $(DESTDIR)$(INCLUDEDIR)/greedylr.h \
+	  $(DESTDIR)$(MANDIR)/man8/greedylrd.8 $(DESTDIR)$(PREFIX)/bin/greedylr \
+	  $(DESTDIR)$(MANDIR)/man1/greedylr.1 $(DESTDIR)$(BASHDIR)/greedylr $(DESTDIR)$(ZSHDIR)/_greedylr $(DESTDIR)$(INCLUDEDIR)/greedylr.h \
 	  $(addprefix $(DESTDIR)$(LIBDIR)/libgreedylr.,a so so.$(SOVERSION) so.$(VERSION)) \
 	  $(DESTDIR)$(LIBDIR)/pkgconfig/libgreedylr.pc $(DESTDIR)$(MANDIR)/man3/libgreedylr.3
 

@@ -1,0 +1,326 @@
+/* From argv to an invocation: each word is an option, a field of the command's request, or an argument. */
+#include "cli/arguments.h"
+
+#include "cli/file.h"
+#include "cli/nearest.h"
+#include "cli/text.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ERROR_MAX 600
+
+static const struct option options[OPTIONS] = {
+    [OPTION_URL] = {"url", 0, "URL", NULL,
+                    "where the daemon is: http://HOST:PORT, https://HOST:PORT or unix:/PATH; default "
+                    "GREEDYLR_URL, then http://127.0.0.1:8571"},
+    [OPTION_TOKEN_FILE] = {"token-file", 0, "FILE", NULL,
+                           "file with the token, id.secret, that nobody else can read; default "
+                           "GREEDYLR_TOKEN_FILE"},
+    [OPTION_TIMEOUT] =
+        {"timeout", 0, "TIME", NULL,
+         "how long to wait for an answer: 500ms, 10s, 2m; default 30s, for report and lr 330s; "
+         "for watch how long to try to connect again, default for ever"},
+    [OPTION_OUTPUT] = {"output", 'o', "FORMAT", NULL,
+                       "table (default), json (the daemon's answer as it is) or csv (lists)"},
+    [OPTION_YES] = {"yes", 'y', NULL, "delete", "do not ask"},
+    [OPTION_LOSSES_FILE] = {"losses-file", 0, "FILE", "simulate",
+                            "file with the values, one a line or a CSV; - is standard input"},
+    [OPTION_LOSSES_COLUMN] = {"losses-column", 0, "NAME", "simulate",
+                              "column of the CSV; default loss, metric, value or the only one"},
+    [OPTION_HELP] = {"help", 'h', NULL, NULL, "print how to use the command, with all its flags"},
+    [OPTION_VERSION] = {"version", 0, NULL, NULL, "print the version of this program"},
+};
+
+const struct option *option(enum option_id id)
+{
+    return &options[id];
+}
+
+bool option_of(enum option_id id, const struct command *command)
+{
+    return !options[id].command || (command && !strcmp(options[id].command, command->name));
+}
+
+int usage_error(const struct invocation *in, const char *fmt, ...)
+{
+    char text[ERROR_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    fputs("greedylr: ", stderr);
+    put_safe(stderr, text, 0);
+    fprintf(stderr, "\nTry greedylr help%s%s.\n", in->command ? " " : "",
+            in->command ? in->command->name : "");
+    return EXIT_USAGE;
+}
+
+bool time_parse(const char *text, long *ms)
+{
+    static const struct {
+        const char *name;
+        double ms;
+    } units[] = {{"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"h", 36e5}};
+    char number[20];
+    size_t n = strspn(text, "0123456789.");
+    double value;
+
+    if (n >= sizeof(number)) return false;
+    snprintf(number, sizeof(number), "%.*s", (int)n, text);
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(units[i].name, text + n) || !number_parse(number, &value)) continue;
+        value *= units[i].ms;
+        *ms = value <= 864e5 ? (long)value : 0;
+        return *ms > 0;
+    }
+    return false;
+}
+
+/* ---- flags ---- */
+
+bool flag_find(const struct command *command, const char *name, struct flag *out)
+{
+    *out = (struct flag){0};
+    for (int i = 0; i < OPTIONS; i++) {
+        if (!option_of(i, command) || !same_flag(name, options[i].name)) continue;
+        out->is_option = true;
+        out->id = i;
+        out->value = options[i].argument ? VALUE_ALWAYS : VALUE_NEVER;
+        return true;
+    }
+    if (!command || !fields_find(command->request, name, &out->field)) return false;
+    out->value = field_is_flag(&out->field) || field_is_message(&out->field) ? VALUE_MAYBE : VALUE_ALWAYS;
+    return true;
+}
+
+bool flag_takes(const struct flag *flag, const char *next)
+{
+    if (flag->value != VALUE_MAYBE) return flag->value == VALUE_ALWAYS;
+    if (field_is_message(&flag->field)) return *next == '{' || *next == '@';
+    return !strcmp(next, "true") || !strcmp(next, "false");
+}
+
+static int offer_field(void *arg, const struct field *field)
+{
+    nearest_offer(arg, field->path + field->flag);
+    return 0;
+}
+
+static int unknown_flag(const struct invocation *in, const char *name)
+{
+    const struct command *command = in->command;
+    struct nearest near;
+    const char *where = command ? command->name : "greedylr";
+
+    nearest_begin(&near, name);
+    for (int i = 0; i < OPTIONS; i++) {
+        if (option_of(i, command)) nearest_offer(&near, options[i].name);
+    }
+    if (command) fields_walk(command->request, offer_field, &near);
+    const char *meant = nearest_word(&near);
+    return usage_error(in, "--%s: %s has no such flag%s%s%s%s", name, where,
+                       command ? "" : " in front of a command", meant ? "; did you mean --" : "",
+                       meant ? meant : "", meant ? "?" : "");
+}
+
+int unknown_command(const struct invocation *in, const char *name)
+{
+    struct nearest near;
+    size_t n;
+    const struct command *all = commands(&n);
+
+    nearest_begin(&near, name);
+    for (size_t i = 0; i < n; i++)
+        nearest_offer(&near, all[i].name);
+    const char *meant = nearest_word(&near);
+    return usage_error(in, "%s: there is no such command%s%s%s", name, meant ? "; did you mean " : "",
+                       meant ? meant : "", meant ? "?" : "");
+}
+
+/* ---- values ---- */
+
+static bool is_job_id(const char *text)
+{
+    size_t n = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+
+    return n > 0 && n <= 128 && !text[n] && *text != '.' && *text != '-';
+}
+
+/* The job is part of the request's path, so that what is no id must not get there. */
+static int set_field(struct invocation *in, const struct field *field, const char *value)
+{
+    char error[ERROR_MAX];
+
+    if (!strcmp(field->desc->name, "job") && !is_job_id(value))
+        return usage_error(in,
+                           "\"%.140s\": a job's id is 1 to 128 of A-Z a-z 0-9 . _ - and does not start with "
+                           "a dot or a dash",
+                           value);
+    return field_set(in->request, field, value, error, sizeof(error)) ? usage_error(in, "%s", error) : 0;
+}
+
+static int set_option(struct invocation *in, enum option_id id, const char *value)
+{
+    static const char *const formats[] = {"table", "json", "csv"};
+
+    in->options[id] = value ? value : "";
+    if (id == OPTION_TIMEOUT && !time_parse(value, &in->timeout_ms))
+        return usage_error(in, "--timeout %s: must be a time like 500ms, 10s or 2m, at most 24h", value);
+    if (id != OPTION_OUTPUT) return 0;
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(value, formats[i])) continue;
+        in->output = (enum output)i;
+        return 0;
+    }
+    return usage_error(in, "--output %s: must be table, json or csv", value);
+}
+
+static int set_flag(struct invocation *in, const struct flag *flag, const char *name, const char *value)
+{
+    if (value && flag->value == VALUE_NEVER) return usage_error(in, "--%s: takes no value", name);
+    if (!value && flag->value == VALUE_ALWAYS)
+        return usage_error(in, "--%s: needs a value, %s", name,
+                           flag->is_option ? options[flag->id].argument : field_type(&flag->field));
+    return flag->is_option ? set_option(in, flag->id, value) : set_field(in, &flag->field, value);
+}
+
+/* ---- words ---- */
+
+/* A word that begins with dashes, and the next one if that is its value; *i moves on. */
+static int take_flag(struct invocation *in, int argc, char **argv, int *i)
+{
+    const char *word = argv[*i], *equals = strchr(word, '='), *value = equals ? equals + 1 : NULL;
+    char name[FIELD_PATH_MAX];
+    struct flag flag;
+
+    if (word[1] == '-') {
+        snprintf(name, sizeof(name), "%.*s", (int)(equals ? equals - word - 2 : FIELD_PATH_MAX - 1),
+                 word + 2);
+    } else {
+        snprintf(name, sizeof(name), "%s", word);
+        value = word[2] ? word + 2 : NULL;
+        for (int id = 0; id < OPTIONS; id++) {
+            if (options[id].letter == word[1] && option_of(id, in->command))
+                snprintf(name, sizeof(name), "%s", options[id].name);
+        }
+    }
+    if (*name == '-')
+        return usage_error(in, "%s: there is no such flag; flags begin with two dashes, save -o and -h",
+                           word);
+    if (!flag_find(in->command, name, &flag)) return unknown_flag(in, name);
+    if (!value && *i + 1 < argc && flag_takes(&flag, argv[*i + 1])) value = argv[++*i];
+    return set_flag(in, &flag, name, value);
+}
+
+static int take_command(struct invocation *in, const char *word)
+{
+    in->command = command_find(word);
+    if (!in->command) return unknown_command(in, word);
+    if (in->command->request) in->request = need(json_object());
+    return 0;
+}
+
+static int take_argument(struct invocation *in, const char *word)
+{
+    const struct argument *argument = &in->command->arguments[in->n_words];
+    struct field field;
+    char error[ERROR_MAX], *content;
+    int rc;
+
+    if (in->n_words == ARGUMENTS_MAX || !argument->name) {
+        char usage[100];
+        command_usage(in->command, usage, sizeof(usage));
+        return usage_error(in, "%s: one word too many; it is: greedylr %s", word, usage);
+    }
+    in->words[in->n_words++] = word;
+    if (!argument->field) return 0;
+    if (!fields_find(in->command->request, argument->field, &field)) abort(); /* the tables disagree */
+    if (!argument->file) return set_field(in, &field, word);
+    content = file_read(word, error, sizeof(error));
+    if (!content) return usage_error(in, "%s", error);
+    rc = set_field(in, &field, content);
+    free(content);
+    return rc;
+}
+
+static int take_word(struct invocation *in, const char *word)
+{
+    return in->command ? take_argument(in, word) : take_command(in, word);
+}
+
+/* A number below zero is a value. */
+static bool is_flag_word(const char *word)
+{
+    return word[0] == '-' && word[1] && !isdigit((unsigned char)word[1]) && word[1] != '.';
+}
+
+static bool asks_for_help(struct invocation *in, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        if (!in->command) in->command = command_find(argv[i]);
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) in->options[OPTION_HELP] = "";
+    }
+    if (in->options[OPTION_HELP]) return true;
+    in->command = NULL;
+    return false;
+}
+
+/* Whether an argument's field was given, by a word or by its flag. */
+static bool is_given(const struct invocation *in, size_t argument)
+{
+    const struct argument *a = &in->command->arguments[argument];
+    const json_t *at = in->request;
+    const char *name = a->field;
+
+    if (argument < in->n_words || *a->name == '[') return true;
+    if (name && !strncmp(name, "spec.", 5)) {
+        at = json_object_get(at, "spec");
+        name += 5;
+    }
+    return name && json_object_get(at, name);
+}
+
+static int check_complete(const struct invocation *in)
+{
+    const struct command *command = in->command;
+    char usage[100];
+
+    if (!command) return 0;
+    for (size_t i = 0; i < ARGUMENTS_MAX && command->arguments[i].name; i++) {
+        if (is_given(in, i)) continue;
+        command_usage(command, usage, sizeof(usage));
+        return usage_error(in, "%s is missing: greedylr %s", command->arguments[i].name, usage);
+    }
+    if (in->output == OUTPUT_CSV && !command_has_csv(command))
+        return usage_error(in, "--output csv: %s does not answer with a list; use json", command->name);
+    return 0;
+}
+
+int invocation_parse(struct invocation *in, int argc, char **argv)
+{
+    bool words_only = false;
+    int rc = 0;
+
+    *in = (struct invocation){0};
+    if (asks_for_help(in, argc, argv)) return 0;
+    for (int i = 1; i < argc && !rc; i++) {
+        if (!words_only && !strcmp(argv[i], "--"))
+            words_only = true;
+        else if (!words_only && is_flag_word(argv[i]))
+            rc = take_flag(in, argc, argv, &i);
+        else
+            rc = take_word(in, argv[i]);
+    }
+    return rc || in->options[OPTION_VERSION] ? rc : check_complete(in);
+}
+
+void invocation_free(struct invocation *in)
+{
+    json_decref(in->request);
+    in->request = NULL;
+}

@@ -1,0 +1,77 @@
+/* The command line: which command, which options, which request. */
+#ifndef GREEDYLR_CLI_ARGUMENTS_H
+#define GREEDYLR_CLI_ARGUMENTS_H
+
+#include "cli/command.h"
+#include "cli/fields.h"
+
+#include <stdbool.h>
+
+enum option_id {
+    OPTION_URL,
+    OPTION_TOKEN_FILE,
+    OPTION_TIMEOUT,
+    OPTION_OUTPUT,
+    OPTION_YES,
+    OPTION_LOSSES_FILE,
+    OPTION_LOSSES_COLUMN,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTIONS
+};
+
+/* A flag that is no field of a request. */
+struct option {
+    const char *name;
+    char letter;          /* short form; 0: none */
+    const char *argument; /* NULL: takes no value */
+    const char *command;  /* the only one that has it; NULL: all have it */
+    const char *help;
+};
+
+/* The table's row. */
+const struct option *option(enum option_id id);
+/* Whether a command (NULL: none yet) has it. */
+bool option_of(enum option_id id, const struct command *command);
+
+/* What a name behind two dashes stands for. */
+struct flag {
+    bool is_option;
+    enum option_id id;  /* of an option */
+    struct field field; /* of a field */
+    enum { VALUE_NEVER, VALUE_MAYBE, VALUE_ALWAYS } value;
+};
+
+/* name: without dashes.  Options first, then the request's fields; false if command (NULL: none yet) has none
+ * such. */
+bool flag_find(const struct command *command, const char *name, struct flag *out);
+/* Whether the next word is the value of a flag that may go without one. */
+bool flag_takes(const struct flag *flag, const char *next);
+
+enum output { OUTPUT_TABLE, OUTPUT_JSON, OUTPUT_CSV };
+
+struct invocation {
+    const struct command *command;    /* NULL: none was given */
+    json_t *request;                  /* fields that were given; NULL: the command has no request */
+    const char *words[ARGUMENTS_MAX]; /* those after the command's name */
+    size_t n_words;
+    const char *options[OPTIONS]; /* as given, "" for those without value; NULL: not given */
+    enum output output;
+    long timeout_ms; /* 0: not given */
+};
+
+/* Fills *in, which invocation_free takes in any case; keeps pointers into argv.  Returns 0, or EXIT_USAGE
+ * after saying what is wrong.  With --help or --version nothing else is checked. */
+int invocation_parse(struct invocation *in, int argc, char **argv);
+void invocation_free(struct invocation *in);
+
+/* Says what is wrong with the command line on standard error, and where help is; returns EXIT_USAGE. */
+int usage_error(const struct invocation *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same for a command that does not exist, with the one that is nearest. */
+int unknown_command(const struct invocation *in, const char *name);
+
+/* A time like 500ms, 1.5s, 2m or 1h in milliseconds, above 0 and at most a day; false if it is none. */
+bool time_parse(const char *text, long *ms);
+
+#endif

@@ -1,0 +1,175 @@
+/* One request after the other on one transport.
+ *
+ * An answer that is not 200 is the daemon's refusal if it has the daemon's form, and no answer of a daemon at
+ * all if it has not: somebody else listens there, or a proxy speaks for it. */
+#include "cli/call.h"
+
+#include "cli/file.h"
+#include "cli/text.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ERROR_MAX       700
+#define TIMEOUT_MS      30000L
+#define WAIT_TIMEOUT_MS 330000L /* above the longest wait of the contract, 300 s */
+
+void say(const char *fmt, ...)
+{
+    char text[2048];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    fputs("greedylr: ", stderr);
+    put_safe(stderr, text, 0);
+    fputc('\n', stderr);
+}
+
+int finish_output(void)
+{
+    if (!fflush(stdout) && !ferror(stdout)) return EXIT_OK;
+    if (errno == EPIPE) { /* the reader has seen enough; end as a program that does not look would */
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    say("the output cannot be written: %s", strerror(errno));
+    return EXIT_REFUSED;
+}
+
+/* ---- opening ---- */
+
+static int read_token(const struct invocation *in, char **token)
+{
+    const char *source = "--token-file", *path = in->options[OPTION_TOKEN_FILE];
+    char error[ERROR_MAX];
+
+    *token = NULL;
+    if (!path) {
+        source = "GREEDYLR_TOKEN_FILE";
+        path = getenv(source);
+    }
+    if (!path || !*path) return 0;
+    *token = file_read_token(source, path, error, sizeof(error));
+    return *token ? 0 : usage_error(in, "%s", error);
+}
+
+int session_open(const struct invocation *in, struct transport **out)
+{
+    char *token, error[ERROR_MAX];
+    int rc = read_token(in, &token);
+
+    if (rc) return rc;
+    rc = transport_new(in->options[OPTION_URL], token, out, error, sizeof(error));
+    free(token);
+    return rc ? usage_error(in, "%s", error) : 0;
+}
+
+/* ---- refusals ---- */
+
+/* What to do, in commands of this tool; JOB stands for the job in question. */
+static const struct hint {
+    const char *reason, *text;
+} hints[] = {
+    {"JOB_NOT_FOUND", "greedylr list shows the jobs there are; greedylr create JOB --lr RATE makes this one"},
+    {"JOB_EXISTS", "greedylr get JOB shows the job; greedylr update JOB changes its settings"},
+    {"JOB_PAUSED", "greedylr resume JOB ends the pause"},
+    {"JOB_FINISHED", "greedylr resume JOB opens it again"},
+    {"STEP_IN_PAST", "greedylr rewind JOB --step N goes back to an earlier step"},
+    {"STEP_NOT_FOUND", "greedylr history JOB shows the steps that were decided"},
+    {"STEP_CONFLICT", "greedylr history JOB shows what the step was decided on"},
+    {"STALE_ATTEMPT", "greedylr get JOB shows the attempt that runs now"},
+    {"ROUND_INCOMPLETE", "greedylr get JOB shows the ranks that are missing; the same report again waits on"},
+    {"WAIT_EXPIRED", "greedylr get JOB shows the ranks that are missing; the same report again waits on"},
+    {"REWOUND", "greedylr get JOB shows where the job is now"},
+    {"FIELD_FIXED", "greedylr fork JOB NEW starts another job with other settings"},
+    {"STATE_NOT_EXPORTABLE", "greedylr history JOB -o csv exports the decisions"},
+    {NULL, NULL},
+};
+
+static void print_hint(const struct invocation *in, const char *reason)
+{
+    const char *job = json_string_value(json_object_get(in->request, "job")), *at;
+
+    if (!job) job = json_string_value(json_object_get(json_object_get(in->request, "spec"), "job"));
+    for (const struct hint *hint = hints; hint->reason; hint++) {
+        if (strcmp(hint->reason, reason)) continue;
+        fputs("  ", stderr);
+        for (at = hint->text; *at; at++) {
+            bool name = job && !strncmp(at, "JOB", 3);
+            fputs(name ? job : (char[]){*at, '\0'}, stderr);
+            if (name) at += 2;
+        }
+        fputc('\n', stderr);
+    }
+}
+
+static const char *debug_text(const json_t *answer, const char *name, const char *inner)
+{
+    json_t *debug = json_object_get(json_array_get(json_object_get(answer, "details"), 0), "debug");
+    json_t *value = json_object_get(debug, name);
+
+    if (inner) value = json_object_get(value, inner);
+    return json_string_value(value) ? json_string_value(value) : "";
+}
+
+int session_refused(const struct invocation *in, const struct transport *t, int status, const char *body)
+{
+    json_t *answer = json_loads(body, 0, NULL);
+    const char *code = json_string_value(json_object_get(answer, "code"));
+    const char *message = json_string_value(json_object_get(answer, "message"));
+    int rc;
+
+    if (!code || !message) {
+        say("%s answered HTTP %d, and not as greedylrd does", transport_url(t), status);
+        fputs("  Is greedylrd there, or something else?  Check --url or GREEDYLR_URL.\n", stderr);
+        json_decref(answer);
+        return EXIT_NO_ANSWER;
+    }
+    const char *reason = debug_text(answer, "reason", NULL),
+               *outcome = debug_text(answer, "metadata", "outcome");
+    say("%s [%s]", message, *reason ? reason : code);
+    if (*outcome && strcmp(outcome, "nothing was changed")) {
+        fputs("  ", stderr);
+        put_safe(stderr, outcome, 0);
+        fputc('\n', stderr);
+    }
+    print_hint(in, reason);
+    rc = strcmp(code, "not_found") ? EXIT_REFUSED : EXIT_NOT_FOUND;
+    json_decref(answer);
+    return rc;
+}
+
+int session_no_answer(const struct transport *t)
+{
+    say("%s", transport_error(t));
+    fputs(transport_timed_out(t)
+              ? "  --timeout gives it more time.\n"
+              : "  Start it with greedylrd --data-dir DIR, or say where it is with --url or GREEDYLR_URL.\n",
+          stderr);
+    return EXIT_NO_ANSWER;
+}
+
+/* ---- requests ---- */
+
+long session_timeout(const struct invocation *in)
+{
+    if (in->timeout_ms) return in->timeout_ms;
+    return in->command->waits ? WAIT_TIMEOUT_MS : TIMEOUT_MS;
+}
+
+int session_call(const struct invocation *in, struct transport *t, const char *path, const char *body,
+                 const char *accept, struct transport_reply *out)
+{
+    int rc = 0;
+
+    if (transport_call(t, in->command->method, path, body, accept, session_timeout(in), out))
+        return session_no_answer(t);
+    if (out->status != 200) rc = session_refused(in, t, out->status, out->body);
+    if (rc) transport_reply_clear(out);
+    return rc;
+}

@@ -1,0 +1,134 @@
+/* Help, from the tables and the contract's comments. */
+#include "cli/run.h"
+
+#include "cli/arguments.h"
+#include "cli/call.h"
+#include "cli/docs.h"
+#include "cli/table.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LINE_WIDTH 100
+#define INDENT     6
+
+/* text between words broken into lines, each indented. */
+static void print_wrapped(const char *text, size_t indent)
+{
+    size_t column = 0;
+
+    while (*text) {
+        size_t n = strcspn(text, " ");
+        if (column && column + 1 + n > LINE_WIDTH) {
+            putchar('\n');
+            column = 0;
+        }
+        if (column)
+            putchar(' ');
+        else
+            printf("%*s", (int)indent, "");
+        column += (column ? 1 : indent) + n;
+        printf("%.*s", (int)n, text);
+        text += n + strspn(text + n, " ");
+    }
+    putchar('\n');
+}
+
+static void print_option(const struct option *o)
+{
+    printf("  --%s%s%s", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
+    if (o->letter) printf(", -%c%s%s", o->letter, o->argument ? " " : "", o->argument ? o->argument : "");
+    putchar('\n');
+    print_wrapped(o->help, INDENT);
+}
+
+static void print_options(const struct command *command, bool own)
+{
+    for (int i = 0; i < OPTIONS; i++) {
+        if (option_of(i, command) && own == (option(i)->command != NULL)) print_option(option(i));
+    }
+}
+
+/* Fields that are arguments have no need to be listed. */
+static bool is_argument(const struct command *command, const struct field *field)
+{
+    for (size_t i = 0; i < ARGUMENTS_MAX && command->arguments[i].name; i++) {
+        const char *name = command->arguments[i].field;
+        if (name && !strcmp(name, field->path)) return true;
+    }
+    return false;
+}
+
+static int print_field(void *arg, const struct field *field)
+{
+    const struct command *command = arg;
+
+    if (is_argument(command, field)) return 0;
+    printf("  --%s %s\n", field->path + field->flag, field_type(field));
+    print_wrapped(docs_of(field->message->short_name, field->desc->name), INDENT);
+    return 0;
+}
+
+static int is_any(void *arg, const struct field *field)
+{
+    return !is_argument(arg, field);
+}
+
+static void help_command(const struct command *command)
+{
+    char usage[100];
+    bool fields = fields_walk(command->request, is_any, (void *)command);
+
+    command_usage(command, usage, sizeof(usage));
+    printf("Usage: greedylr %s%s\n\n%c%s.\n", usage, fields ? " [--FLAG VALUE]..." : "",
+           toupper((unsigned char)command->summary[0]), command->summary + 1);
+    if (command->rpc) {
+        putchar('\n');
+        print_wrapped(docs_of("rpc", command->rpc), 0);
+    }
+    if (fields) {
+        printf("\n");
+        print_heading("Flags (lists with commas or as JSON; dashes are as good as underscores):");
+        fields_walk(command->request, print_field, (void *)command);
+    }
+    if (!fields) putchar('\n');
+    print_options(command, true);
+    printf("\n");
+    print_heading("Flags of every command:");
+    print_options(command, false);
+}
+
+static void help_all(void)
+{
+    size_t n;
+    const struct command *all = commands(&n);
+    char usage[100];
+
+    puts("Usage: greedylr COMMAND [ARGUMENT]... [--FLAG VALUE]...\n\n"
+         "Talks to greedylrd, which decides the learning rates of training jobs.\n");
+    print_heading("Commands:");
+    for (size_t i = 0; i < n; i++) {
+        command_usage(&all[i], usage, sizeof(usage));
+        printf("  %-17s  %s\n", usage, all[i].summary);
+    }
+    puts("");
+    print_heading("Flags of every command (greedylr help COMMAND lists its own):");
+    print_options(NULL, false);
+    puts("\nExit status: 0 done, 1 the daemon refused or the output cannot be written, 2 usage, 3 no answer "
+         "from the\n"
+         "daemon, 4 there is no such job or step.");
+}
+
+int run_help(const struct invocation *in)
+{
+    const struct command *command = in->command;
+
+    if (in->n_words) command = command_find(in->words[0]);
+    if (in->n_words && !command) return unknown_command(in, in->words[0]);
+    if (!command || (!in->n_words && command->run == run_help && !in->options[OPTION_HELP]))
+        help_all();
+    else
+        help_command(command);
+    return finish_output();
+}

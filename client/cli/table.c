@@ -1,0 +1,139 @@
+/* Cells are kept until they are printed, so that a column is as wide as its widest cell. */
+#include "cli/table.h"
+
+#include "cli/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define COLUMNS_MAX 12
+#define GAP         2
+#define NARROW      20 /* the last column is never cut below this */
+
+#define BOLD  "\033[1m"
+#define PLAIN "\033[0m"
+
+static const struct {
+    const char *word, *style;
+} styles[] = {
+    {"raise", "\033[32m"},  {"cut", "\033[31m"},    {"reset", "\033[35m"},    {"skip", "\033[33m"},
+    {"active", "\033[32m"}, {"paused", "\033[33m"}, {"finished", "\033[36m"}, {"override", "\033[36m"},
+    {"rewind", "\033[36m"}, {"fork", "\033[36m"},   {"import", "\033[36m"},   {"update", "\033[36m"},
+    {"begin", "\033[36m"},  {"pause", "\033[33m"},  {"resume", "\033[32m"},   {"finish", "\033[36m"},
+};
+
+struct table {
+    const struct column *columns;
+    size_t n, width[COLUMNS_MAX];
+    struct paper paper;
+    char **cells;
+    size_t filled, cap;
+    bool headed;
+};
+
+struct paper paper(void)
+{
+    struct paper p = {0};
+    struct winsize size;
+    const char *no_colour = getenv("NO_COLOR");
+
+    if (!isatty(STDOUT_FILENO)) return p;
+    p.colour = !no_colour || !*no_colour;
+    p.width = !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) ? size.ws_col : 0;
+    return p;
+}
+
+void print_heading(const char *text)
+{
+    bool colour = paper().colour;
+
+    printf("%s%s%s\n", colour ? BOLD : "", text, colour ? PLAIN : "");
+}
+
+struct table *table_new(const struct column *columns, size_t n)
+{
+    struct table *t = need(calloc(1, sizeof(*t)));
+
+    if (n > COLUMNS_MAX) abort();
+    t->columns = columns;
+    t->n = n;
+    t->paper = paper();
+    for (size_t i = 0; i < n; i++) {
+        t->width[i] = columns[i].head ? text_width(columns[i].head) : 0;
+        if (columns[i].room > t->width[i]) t->width[i] = columns[i].room;
+    }
+    return t;
+}
+
+void table_add(struct table *t, const char *text)
+{
+    size_t column = t->filled % t->n, width;
+
+    if (t->filled == t->cap)
+        t->cells = need(realloc(t->cells, (t->cap = t->cap ? t->cap * 2 : 64) * sizeof(char *)));
+    t->cells[t->filled++] = need(strdup(text ? text : ""));
+    width = text_width(text ? text : "");
+    if (width > t->width[column]) t->width[column] = width;
+}
+
+static void pad(size_t n)
+{
+    printf("%*s", (int)n, "");
+}
+
+static void print_cell(const struct table *t, size_t column, size_t start, const char *text,
+                       const char *style)
+{
+    bool last = column + 1 == t->n;
+    size_t width = text_width(text), space = t->width[column] > width ? t->width[column] - width : 0,
+           limit = 0;
+
+    if (last && t->paper.width) limit = t->paper.width > start + NARROW ? t->paper.width - start : NARROW;
+    if (t->columns[column].right) pad(space);
+    if (style) fputs(style, stdout);
+    put_safe(stdout, text, limit);
+    if (style) fputs(PLAIN, stdout);
+    if (!last) pad(GAP + (t->columns[column].right ? 0 : space));
+}
+
+static const char *style_of(const struct table *t, const char *text)
+{
+    for (size_t i = 0; t->paper.colour && i < sizeof(styles) / sizeof(styles[0]); i++) {
+        if (!strcmp(styles[i].word, text)) return styles[i].style;
+    }
+    return NULL;
+}
+
+static void print_row(const struct table *t, char *const *cells)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i < t->n; i++) {
+        const char *text = cells ? cells[i] : t->columns[i].head;
+        print_cell(t, i, start, text, cells ? style_of(t, text) : t->paper.colour ? BOLD : NULL);
+        start += t->width[i] + GAP;
+    }
+    putchar('\n');
+}
+
+void table_print(struct table *t)
+{
+    if (!t->headed && t->columns[0].head) print_row(t, NULL);
+    t->headed = true;
+    for (size_t i = 0; i + t->n <= t->filled; i += t->n)
+        print_row(t, t->cells + i);
+    for (size_t i = 0; i < t->filled; i++)
+        free(t->cells[i]);
+    t->filled = 0;
+}
+
+void table_free(struct table *t)
+{
+    if (!t) return;
+    for (size_t i = 0; i < t->filled; i++)
+        free(t->cells[i]);
+    free(t->cells);
+    free(t);
+}

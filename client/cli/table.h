@@ -1,0 +1,35 @@
+/* Tables for people: aligned columns, coloured on a terminal. */
+#ifndef GREEDYLR_CLI_TABLE_H
+#define GREEDYLR_CLI_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct column {
+    const char *head; /* NULL in the first column: the table has no line of heads */
+    bool right;       /* aligned to the right: numbers */
+    size_t room;      /* width it has at least, so that rows printed later fit below earlier ones */
+};
+
+/* How standard output is to be written: set once. */
+struct paper {
+    bool colour;  /* a terminal, and NO_COLOR is not set */
+    size_t width; /* of the terminal; 0: not one, lines are never cut */
+};
+struct paper paper(void);
+
+struct table;
+
+/* Columns are borrowed until table_free. */
+struct table *table_new(const struct column *columns, size_t n);
+/* Adds the next cell, row by row; copied.  NULL is empty. */
+void table_add(struct table *t, const char *text);
+/* Prints the rows added since the last time, the first time below a line of heads.  Columns grow, but never
+ * shrink. */
+void table_print(struct table *t);
+void table_free(struct table *t);
+
+/* A line that introduces what follows. */
+void print_heading(const char *text);
+
+#endif

@@ -1,0 +1,122 @@
+/* Numbers and names as text, and text that is safe to show. */
+#include "cli/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define NUMBER_MAX 40
+
+void *need(void *pointer)
+{
+    if (pointer) return pointer;
+    fputs("greedylr: out of memory\n", stderr);
+    exit(1);
+}
+
+bool same_flag_start(const char *name, const char *start)
+{
+    for (; *name && *start; name++, start++) {
+        if (*name != *start && !(*name == '-' && *start == '_') && !(*name == '_' && *start == '-'))
+            return false;
+    }
+    return !*start;
+}
+
+bool same_flag(const char *a, const char *b)
+{
+    return strlen(a) == strlen(b) && same_flag_start(a, b);
+}
+
+const char *nonfinite_name(const char *text)
+{
+    bool minus = *text == '-';
+
+    if (*text == '-' || *text == '+') text++;
+    if (!strcasecmp(text, "nan")) return "NaN";
+    if (!strcasecmp(text, "inf") || !strcasecmp(text, "infinity")) return minus ? "-Infinity" : "Infinity";
+    return NULL;
+}
+
+bool number_parse(const char *text, double *out)
+{
+    char *end;
+
+    if (!*text || strspn(text, "+-0123456789.eE") != strlen(text)) return false;
+    *out = strtod(text, &end); /* the locale stays C: the point is a point */
+    return end != text && !*end;
+}
+
+static void print_number(FILE *out, double value, enum precision precision)
+{
+    char text[NUMBER_MAX];
+    int digits = precision == EXACT ? 15 : 6;
+
+    do
+        snprintf(text, sizeof(text), "%.*g", digits, value);
+    while (precision == EXACT && digits++ < 17 && strtod(text, NULL) != value);
+    fputs(text, out);
+}
+
+static void print_value(FILE *out, const json_t *value, enum precision precision)
+{
+    switch (value ? json_typeof(value) : JSON_NULL) {
+    case JSON_STRING: fputs(json_string_value(value), out); break;
+    case JSON_INTEGER: fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value)); break;
+    case JSON_REAL: print_number(out, json_real_value(value), precision); break;
+    case JSON_TRUE: fputs("true", out); break;
+    case JSON_FALSE: fputs("false", out); break;
+    default: break;
+    }
+}
+
+char *value_text(const json_t *value, enum precision precision, char separator)
+{
+    char *text = NULL;
+    size_t len, i;
+    FILE *out = need(open_memstream(&text, &len));
+    json_t *item;
+
+    if (json_is_array(value)) {
+        json_array_foreach((json_t *)value, i, item)
+        {
+            if (i) fputc(separator, out);
+            print_value(out, item, precision);
+        }
+    } else {
+        print_value(out, value, precision);
+    }
+    if (fclose(out)) need(NULL);
+    return text;
+}
+
+static bool is_continuation(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+size_t text_width(const char *text)
+{
+    size_t n = 0;
+
+    for (; *text; text++)
+        n += !is_continuation(*text);
+    return n;
+}
+
+void put_safe(FILE *out, const char *text, size_t width)
+{
+    bool cut = width && text_width(text) > width;
+    size_t left = cut ? (width > 3 ? width - 3 : 0) : (size_t)-1;
+
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        /* C0 and DEL; C1, which is two bytes in UTF-8. */
+        bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[1] < 0xa0 && text[1]);
+        if (!is_continuation(*text) && left-- == 0) break;
+        fputc(control ? '?' : c, out);
+        if (control && c == 0xc2) text++;
+    }
+    if (cut) fputs(width >= 3 ? "..." : "", out);
+}

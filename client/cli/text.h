@@ -1,0 +1,39 @@
+/* Numbers and names as text, and text that is safe to show. */
+#ifndef GREEDYLR_CLI_TEXT_H
+#define GREEDYLR_CLI_TEXT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* pointer, unless it is NULL: then there is no memory, which ends the process with 1. */
+void *need(void *pointer);
+
+/* Whether two names of flags are the same, dashes and underscores being one. */
+bool same_flag(const char *a, const char *b);
+/* The same for the beginning of a name. */
+bool same_flag_start(const char *name, const char *start);
+
+/* "NaN", "Infinity" or "-Infinity" for any usual spelling of these (nan, inf, -inf, ...); NULL for anything
+ * else. */
+const char *nonfinite_name(const char *text);
+/* A decimal number and nothing else; false if it is none.  Too large for a double: infinite. */
+bool number_parse(const char *text, double *out);
+
+enum precision {
+    SIX_DIGITS, /* for people */
+    EXACT,      /* reads back to the same bits */
+};
+
+/* Text of a JSON value: strings as they are, a list's elements joined by separator, NULL and null as "".
+ * The caller frees it. */
+char *value_text(const json_t *value, enum precision precision, char separator);
+
+/* Characters that text takes on a terminal, UTF-8 counted as one each. */
+size_t text_width(const char *text);
+/* Writes at most width characters of text (0: all of it), control characters as '?', so that what a daemon
+ * sends cannot drive a terminal.  Text that is cut ends with "...". */
+void put_safe(FILE *out, const char *text, size_t width);
+
+#endif
