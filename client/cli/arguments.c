@@ -155,13 +155,14 @@ static bool is_job_id(const char *text)
 static int set_field(struct invocation *in, const struct field *field, const char *value)
 {
     char error[ERROR_MAX];
+    json_t *target = field_is_message(field) ? in->objects : in->request;
 
     if (!strcmp(field->desc->name, "job") && !is_job_id(value))
         return usage_error(in,
                            "\"%.140s\": a job's id is 1 to 128 of A-Z a-z 0-9 . _ - and does not start with "
                            "a dot or a dash",
                            value);
-    return field_set(in->request, field, value, error, sizeof(error)) ? usage_error(in, "%s", error) : 0;
+    return field_set(target, field, value, error, sizeof(error)) ? usage_error(in, "%s", error) : 0;
 }
 
 static int set_option(struct invocation *in, enum option_id id, const char *value)
@@ -221,7 +222,10 @@ static int take_command(struct invocation *in, const char *word)
 {
     in->command = command_find(word);
     if (!in->command) return unknown_command(in, word);
-    if (in->command->request) in->request = need(json_object());
+    if (in->command->request) {
+        in->request = need(json_object());
+        in->objects = need(json_object());
+    }
     return 0;
 }
 
@@ -301,6 +305,17 @@ static int check_complete(const struct invocation *in)
     return 0;
 }
 
+/* A settings file with a few flags behind it: whatever the order, the flags win. */
+static void merge_objects(struct invocation *in)
+{
+    json_t *merged = in->objects;
+
+    if (!in->request) return;
+    if (json_object_update_recursive(merged, in->request)) need(NULL);
+    in->objects = in->request;
+    in->request = merged;
+}
+
 int invocation_parse(struct invocation *in, int argc, char **argv)
 {
     bool words_only = false;
@@ -316,11 +331,14 @@ int invocation_parse(struct invocation *in, int argc, char **argv)
         else
             rc = take_word(in, argv[i]);
     }
-    return rc || in->options[OPTION_VERSION] ? rc : check_complete(in);
+    if (rc || in->options[OPTION_VERSION]) return rc;
+    merge_objects(in);
+    return check_complete(in);
 }
 
 void invocation_free(struct invocation *in)
 {
     json_decref(in->request);
-    in->request = NULL;
+    json_decref(in->objects);
+    in->request = in->objects = NULL;
 }

@@ -51,8 +51,9 @@ bool flag_takes(const struct flag *flag, const char *next);
 enum output { OUTPUT_TABLE, OUTPUT_JSON, OUTPUT_CSV };
 
 struct invocation {
-    const struct command *command;    /* NULL: none was given */
-    json_t *request;                  /* fields that were given; NULL: the command has no request */
+    const struct command *command; /* NULL: none was given */
+    json_t *request;               /* fields that were given; NULL: the command has no request */
+    json_t *objects;               /* while parsing: fields given as objects, which single fields override */
     const char *words[ARGUMENTS_MAX]; /* those after the command's name */
     size_t n_words;
     const char *options[OPTIONS]; /* as given, "" for those without value; NULL: not given */

@@ -28,7 +28,7 @@ static void offer(const struct completing *c, const char *front, const char *wor
 
     snprintf(text, sizeof(text), "%s%s", front, word);
     bool fits = *front ? same_flag_start(text, c->typed) : !strncmp(text, c->typed, n);
-    if (fits) printf("%s%s%s\t%.*s\n", c->front, c->typed, text + n, (int)strcspn(about, ".:;"), about);
+    if (fits) printf("%s%s%s\t%.*s\n", c->front, c->typed, text + n, (int)strcspn(about, ".;"), about);
 }
 
 static void offer_word(const struct completing *c, const char *word)

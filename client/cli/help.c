@@ -81,12 +81,11 @@ static void help_command(const struct command *command)
     bool fields = fields_walk(command->request, is_any, (void *)command);
 
     command_usage(command, usage, sizeof(usage));
-    printf("Usage: greedylr %s%s\n\n%c%s.\n", usage, fields ? " [--FLAG VALUE]..." : "",
-           toupper((unsigned char)command->summary[0]), command->summary + 1);
-    if (command->rpc) {
-        putchar('\n');
+    printf("Usage: greedylr %s%s\n\n", usage, fields ? " [--FLAG VALUE]..." : "");
+    if (command->rpc)
         print_wrapped(docs_of("rpc", command->rpc), 0);
-    }
+    else
+        printf("%c%s.\n", toupper((unsigned char)command->summary[0]), command->summary + 1);
     if (fields) {
         printf("\n");
         print_heading("Flags (lists with commas or as JSON; dashes are as good as underscores):");

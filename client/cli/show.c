@@ -131,6 +131,7 @@ static void put_csv_line(const ProtobufCMessageDescriptor *message, const json_t
 
 struct rows {
     bool jobs;
+    bool headed;
     struct table *table;                       /* NULL: CSV */
     const ProtobufCMessageDescriptor *message; /* of a row */
 };
@@ -141,15 +142,20 @@ struct rows *rows_new(enum answer answer, bool csv)
 
     rows->jobs = answer == ANSWER_JOBS;
     rows->message = rows->jobs ? &greedylr__v1__job__descriptor : &greedylr__v1__decision__descriptor;
-    if (csv)
-        put_csv_line(rows->message, NULL);
-    else
+    if (!csv)
         rows->table = rows->jobs ? table_new(COLUMNS(job_columns)) : table_new(COLUMNS(decision_columns));
     return rows;
 }
 
+static void put_head(struct rows *rows)
+{
+    if (!rows->table && !rows->headed) put_csv_line(rows->message, NULL);
+    rows->headed = true;
+}
+
 void rows_add(struct rows *rows, const json_t *row)
 {
+    put_head(rows);
     if (!rows->table)
         put_csv_line(rows->message, row);
     else if (rows->jobs)
@@ -160,6 +166,7 @@ void rows_add(struct rows *rows, const json_t *row)
 
 void rows_print(struct rows *rows)
 {
+    put_head(rows);
     if (rows->table) table_print(rows->table);
 }
 

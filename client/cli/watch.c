@@ -93,6 +93,13 @@ static void print_decision(struct watch *w, const char *data)
     if (rc) end(w, rc);
 }
 
+static void print_heads(struct watch *w)
+{
+    if (w->rows) rows_print(w->rows);
+    int rc = finish_output();
+    if (rc) end(w, rc);
+}
+
 /* The daemon says why it ends the stream; only a job that is gone is a reason not to come back. */
 static void on_end(struct watch *w, const char *data)
 {
@@ -167,6 +174,7 @@ static char *look(struct watch *w)
             say("the job was deleted and created again; watch it anew");
             end(w, EXIT_NOT_FOUND);
         } else {
+            if (first) print_heads(w);
             replace(&w->uid, uid);
             stream = stream_path(w, job);
         }
