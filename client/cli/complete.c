@@ -17,6 +17,7 @@
 struct completing {
     struct invocation in; /* what is known from the words before */
     const char *typed;
+    bool words_only;                /* behind "--" */
     char front[FIELD_PATH_MAX + 3]; /* "--flag=" where that is one word with what is typed */
 };
 
@@ -175,7 +176,9 @@ static bool take_words(struct completing *c, int n, char **words, struct flag *p
         if (waits) {
             if (pending->is_option) c->in.options[pending->id] = word;
             waits = false;
-        } else if (find_flag(c, word, pending)) {
+        } else if (!strcmp(word, "--")) {
+            c->words_only = true;
+        } else if (!c->words_only && find_flag(c, word, pending)) {
             bool cut = i + 1 < n && !strcmp(words[i + 1], "="); /* bash: --flag, =, value */
             if (value && pending->is_option) c->in.options[pending->id] = value + 1;
             waits = !value && (cut || flag_takes(pending, words[i + 1]));
@@ -194,7 +197,7 @@ int complete(int n, char **words)
     bool value = take_words(&c, n, words, &flag);
 
     if (!freopen("/dev/null", "w", stderr)) return EXIT_OK; /* the shell's line is no place for messages */
-    if (!value && equals && find_flag(&c, c.typed, &flag)) {
+    if (!value && equals && !c.words_only && find_flag(&c, c.typed, &flag)) {
         value = true;
         snprintf(c.front, sizeof(c.front), "%.*s", (int)(equals + 1 - c.typed), c.typed);
         c.typed = equals + 1;
@@ -205,7 +208,7 @@ int complete(int n, char **words)
         offer_option_values(&c, flag.id);
     else if (value)
         offer_field_values(&c, &flag.field);
-    else if (*c.typed == '-')
+    else if (*c.typed == '-' && !c.words_only)
         offer_flags(&c);
     else
         offer_argument(&c);

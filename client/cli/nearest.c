@@ -44,7 +44,7 @@ static unsigned apart(const char *word, const char *candidate)
     if (len > NEAREST_MAX || strlen(candidate) >= NEAREST_MAX) return FAR;
     if (dot && same_flag(word, dot + 1)) return 0;
     distance = letters_apart(word, candidate);
-    if (len > 2 && !strncmp(word, candidate, len) && distance > 1) distance = 1;
+    if (len > 2 && !strncmp(word, candidate, len)) distance = 0;
     return distance;
 }
 

@@ -83,19 +83,24 @@ static void pad(size_t n)
     printf("%*s", (int)n, "");
 }
 
+static size_t space_of(const struct table *t, size_t column, const char *text)
+{
+    size_t width = text_width(text);
+
+    return t->width[column] > width ? t->width[column] - width : 0;
+}
+
 static void print_cell(const struct table *t, size_t column, size_t start, const char *text,
                        const char *style)
 {
-    bool last = column + 1 == t->n;
-    size_t width = text_width(text), space = t->width[column] > width ? t->width[column] - width : 0,
-           limit = 0;
+    size_t limit = 0;
 
-    if (last && t->paper.width) limit = t->paper.width > start + NARROW ? t->paper.width - start : NARROW;
-    if (t->columns[column].right) pad(space);
+    if (column + 1 == t->n && t->paper.width)
+        limit = t->paper.width > start + NARROW ? t->paper.width - start : NARROW;
+    if (t->columns[column].right) pad(space_of(t, column, text));
     if (style) fputs(style, stdout);
     put_safe(stdout, text, limit);
     if (style) fputs(PLAIN, stdout);
-    if (!last) pad(GAP + (t->columns[column].right ? 0 : space));
 }
 
 static const char *style_of(const struct table *t, const char *text)
@@ -108,11 +113,16 @@ static const char *style_of(const struct table *t, const char *text)
 
 static void print_row(const struct table *t, char *const *cells)
 {
-    size_t start = 0;
+    size_t start = 0, used = t->n;
 
-    for (size_t i = 0; i < t->n; i++) {
+    while (used > 1 && cells && !*cells[used - 1])
+        used--;
+    for (size_t i = 0; i < used; i++) {
         const char *text = cells ? cells[i] : t->columns[i].head;
-        print_cell(t, i, start, text, cells ? style_of(t, text) : t->paper.colour ? BOLD : NULL);
+        const char *style = cells ? style_of(t, text) : t->paper.colour ? BOLD : NULL;
+        print_cell(t, i, start, text, style);
+        if (i + 1 == used) break;
+        pad(GAP + (t->columns[i].right ? 0 : space_of(t, i, text)));
         start += t->width[i] + GAP;
     }
     putchar('\n');

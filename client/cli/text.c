@@ -1,6 +1,7 @@
 /* Numbers and names as text, and text that is safe to show. */
 #include "cli/text.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +52,8 @@ bool number_parse(const char *text, double *out)
 static void print_number(FILE *out, double value, enum precision precision)
 {
     char text[NUMBER_MAX];
-    int digits = precision == EXACT ? 15 : 6;
+    /* Below DBL_MIN there are fewer than 15 digits in a double. */
+    int digits = precision == SIX_DIGITS ? 6 : value != 0 && fabs(value) < DBL_MIN ? 1 : 15;
 
     do
         snprintf(text, sizeof(text), "%.*g", digits, value);
