@@ -729,7 +729,7 @@ class Completion(CliTest):
 
     def test_hostile(self):
         for words in (("get", "$(touch %s/x)" % self.folder), ("get", "`touch %s/x`" % self.folder), ("--", "--"), ("=", "=", "="),
-                      ("--url", "="), ("get", "x" * 5000), ("--" + "x" * 5000, ""), ("get", "--" + "x" * 300 + "=")):
+                      ("--url", "="), ("get", "x" * 5000), ("--" + "x" * 5000,), ("get", "--" + "x" * 300 + "=")):
             self.assertEqual(self.bash(*words), [], words)
         self.assertEqual(os.listdir(self.folder), ["greedylr.bash"])
         self.assertEqual(run("__complete").returncode, 0)
