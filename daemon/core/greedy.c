@@ -7,8 +7,6 @@
 #include "core/greedy.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 /* One report on its way through the rules. */
@@ -24,17 +22,6 @@ struct stepping {
     bool raised, cut; /* due, whether or not a rate moved */
     bool reset;
 };
-
-static __attribute__((format(printf, 2, 3))) void say(struct stepping *t, const char *fmt, ...)
-{
-    char *reason = t->out->reason;
-    size_t n = strlen(reason);
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(reason + n, DECISION_REASON_MAX - n, fmt, ap);
-    va_end(ap);
-}
 
 static void raise_rates(struct stepping *t)
 {
@@ -79,51 +66,21 @@ static void shorten_stage(struct greedy_state *s)
     if (s->stage_left == 0) s->stage = STAGE_NONE;
 }
 
-static bool is_better(const struct stepping *t)
-{
-    const struct greedy_params *p = t->p;
-    double x = t->current, best = t->s->best;
-
-    if (!t->comparable) return false;
-    if (p->mode == GREEDY_MIN)
-        return p->threshold_mode == GREEDY_ABS ? x < best - p->threshold : x < best * (1 - p->threshold);
-    return p->threshold_mode == GREEDY_ABS ? x > best + p->threshold : x > best * (1 + p->threshold);
-}
-
-static void say_compared(struct stepping *t, bool better)
-{
-    const struct greedy_state *s = t->s;
-
-    if (!isfinite(t->report->value)) {
-        char value[DOUBLE_TEXT_MAX];
-
-        double_text(value, t->report->value);
-        say(t, "value is %s and counts as %s", value, better ? "better" : "worse");
-    } else if (!s->has_best_step) {
-        say(t, better ? "first best value" : "no best value yet");
-    } else {
-        bool worse = t->p->mode == GREEDY_MIN ? t->current > s->best : t->current < s->best;
-
-        say(t, "%s than best %.6g (step %u)",
-            better  ? "better"
-            : worse ? "worse"
-                    : "no better",
-            s->best, s->best_step);
-    }
-}
-
 /* Compares, and keeps a better value as the best one. */
 static bool compare(struct stepping *t)
 {
-    bool better = is_better(t);
+    const struct greedy_params *p = t->p;
+    struct greedy_state *s = t->s;
+    bool better = t->comparable && is_better(p->mode, p->threshold_mode, p->threshold, t->current, s->best);
 
-    say_compared(t, better);
+    say_compared(t->out, p->mode, t->report->value, t->current, better, s->best,
+                 s->has_best_step ? &s->best_step : NULL);
     if (better) {
-        t->s->best = t->current;
-        t->s->best_step = t->report->step;
-        t->s->has_best_step = true;
+        s->best = t->current;
+        s->best_step = t->report->step;
+        s->has_best_step = true;
         /* Before a rate can leave the floor: only a run of bests raises. */
-        t->s->plateaued = false;
+        s->plateaued = false;
     }
     return better;
 }
@@ -146,22 +103,22 @@ static void trigger(struct stepping *t)
     uint32_t patience = t->p->patience;
 
     if (s->num_good > patience) {
-        say(t, "; good %u beyond patience %u", s->num_good, patience);
+        say(t->out, "; good %u beyond patience %u", s->num_good, patience);
         s->num_good = 0;
         raise_rates(t);
         begin_stage(s, STAGE_WARMUP, t->p->warmup);
     } else if (s->num_bad > patience) {
         bool floor = greedy_at_min(t->spec, s->data);
 
-        say(t, "; bad %u beyond patience %u", s->num_bad, patience);
+        say(t->out, "; bad %u beyond patience %u", s->num_bad, patience);
         s->num_bad = 0;
         cut_rates(t);
         if (floor && !t->reset) s->plateaued = true;
         begin_stage(s, STAGE_COOLDOWN, t->p->cooldown);
     } else if (s->num_good) {
-        say(t, "; good %u of %u", s->num_good, patience);
+        say(t->out, "; good %u of %u", s->num_good, patience);
     } else {
-        say(t, "; bad %u of %u", s->num_bad, patience);
+        say(t->out, "; bad %u of %u", s->num_bad, patience);
     }
 }
 
@@ -173,7 +130,7 @@ static void step_continue(struct stepping *t)
     compare(t);
     s->num_good = s->num_bad = 0;
     shorten_stage(s);
-    say(t, "; %s goes on, %u more to come", stage_words[warmup ? STAGE_WARMUP : STAGE_COOLDOWN],
+    say(t->out, "; %s goes on, %u more to come", stage_words[warmup ? STAGE_WARMUP : STAGE_COOLDOWN],
         s->stage_left);
     if (warmup)
         raise_rates(t);
@@ -188,7 +145,7 @@ static void step_hold(struct stepping *t)
 
     s->num_good = s->num_bad = 0;
     shorten_stage(s);
-    say(t, "%s: the rate rests and nothing is compared, %u more to come", word, s->stage_left);
+    say(t->out, "%s: the rate rests and nothing is compared, %u more to come", word, s->stage_left);
 }
 
 static void step_ignore(struct stepping *t)
@@ -200,7 +157,8 @@ static void step_ignore(struct stepping *t)
         s->num_bad = 0;
     else
         s->num_good = 0;
-    say(t, "; %s ignores %s values", stage_words[s->stage], s->stage == STAGE_COOLDOWN ? "worse" : "better");
+    say(t->out, "; %s ignores %s values", stage_words[s->stage],
+        s->stage == STAGE_COOLDOWN ? "worse" : "better");
     shorten_stage(s);
     trigger(t);
 }
@@ -220,7 +178,7 @@ static void step_compared(struct stepping *t)
 
 static void step_nonfinite_cut(struct stepping *t, const char *value)
 {
-    say(t, "value is %s and on_nonfinite is cut", value);
+    say(t->out, "value is %s and on_nonfinite is cut", value);
     t->s->num_good = t->s->num_bad = 0;
     cut_rates(t);
     begin_stage(t->s, STAGE_COOLDOWN, t->p->cooldown);
@@ -240,19 +198,6 @@ static enum action net_action(const struct stepping *t)
     return down ? ACTION_CUT : ACTION_HOLD;
 }
 
-static bool clamp_to_cap(struct stepping *t)
-{
-    bool clamped = false;
-
-    for (uint32_t i = 0; i < t->spec->lr.n; i++) {
-        if (t->s->data[i] > t->report->lr_cap) {
-            t->s->data[i] = t->report->lr_cap;
-            clamped = true;
-        }
-    }
-    return clamped;
-}
-
 static void say_held(struct stepping *t)
 {
     const char *due = t->raised ? "raise" : "cut";
@@ -260,31 +205,31 @@ static void say_held(struct stepping *t)
     bool floor = t->cut && greedy_at_min(t->spec, t->s->data);
 
     if (t->raised && greedy_at_max(t->spec, t->s->data))
-        say(t, ": raise due, but every rate is at max_lr");
+        say(t->out, ": raise due, but every rate is at max_lr");
     else if (floor)
-        say(t, ": cut due, but every rate is at min_lr");
+        say(t->out, ": cut due, but every rate is at min_lr");
     else
-        say(t, ": %s due, but no change is larger than eps %.6g", due, t->p->eps);
+        say(t->out, ": %s due, but no change is larger than eps %.6g", due, t->p->eps);
     if (floor && greedy_resets(t->p))
-        say(t, "; reset in %d cuts", (int)t->s->resets_left);
+        say(t->out, "; reset in %d cuts", (int)t->s->resets_left);
     else if (t->s->plateaued)
-        say(t, "; plateaued, consider stopping");
+        say(t->out, "; plateaued, consider stopping");
 }
 
 /* Clamps, and says what became of the rates. */
 static void conclude(struct stepping *t)
 {
     bool moved = memcmp(t->before, t->s->data, t->spec->lr.n * sizeof(double)) != 0;
-    bool capped = clamp_to_cap(t);
+    bool capped = clamp_to_cap(t->s->data, t->spec->lr.n, t->report->lr_cap);
 
     t->out->action = net_action(t);
     if (t->reset)
-        say(t, ": cuts at min_lr used up, starting over from the initial rates");
+        say(t->out, ": cuts at min_lr used up, starting over from the initial rates");
     else if ((t->raised || t->cut) && moved)
-        say(t, ": rate %s", t->raised ? "raised" : "cut");
+        say(t->out, ": rate %s", t->raised ? "raised" : "cut");
     else if (t->raised || t->cut)
         say_held(t);
-    if (capped) say(t, "; limited to lr_cap %.6g", t->report->lr_cap);
+    if (capped) say(t->out, "; limited to lr_cap %.6g", t->report->lr_cap);
 }
 
 /* A non-finite value in the greedylr dialect; true where it went through no comparison. */
@@ -296,7 +241,7 @@ static bool step_nonfinite(struct stepping *t)
     switch (t->spec->on_nonfinite) {
     case NONFINITE_SKIP:
         t->out->action = ACTION_SKIP;
-        say(t, "value is %s and on_nonfinite is skip: nothing changes", value);
+        say(t->out, "value is %s and on_nonfinite is skip: nothing changes", value);
         return true;
     case NONFINITE_CUT:
         step_nonfinite_cut(t, value);

@@ -10,11 +10,10 @@
 #define GREEDYLRD_CORE_GREEDY_H
 
 #include "core/policy.h"
+#include "core/policy_parts.h"
 #include "core/smooth.h"
 
 enum greedy_dialect { GREEDY_GREEDYLR, GREEDY_TRANSFORMERS };
-enum greedy_mode { GREEDY_MIN, GREEDY_MAX };
-enum greedy_threshold_mode { GREEDY_REL, GREEDY_ABS };
 enum greedy_stage_mode {
     GREEDY_CONTINUE, /* each report of a stage raises or cuts once more */
     GREEDY_HOLD,     /* nothing is compared, the rate rests */

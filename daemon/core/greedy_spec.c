@@ -28,8 +28,6 @@ enum row {
 };
 
 static const char *const dialect_words[] = {"greedylr", "transformers", NULL};
-static const char *const mode_words[] = {"min", "max", NULL};
-static const char *const threshold_mode_words[] = {"rel", "abs", NULL};
 static const char *const stage_mode_words[] = {"continue", "hold", "ignore", NULL};
 static const char *const smoothing_words[] = {"mean", "median", "ema", NULL};
 
@@ -66,7 +64,7 @@ static const struct greedy_params defaults[] = {
     [GREEDY_GREEDYLR] = {.factor = 0.8,
                          .patience = 2,
                          .threshold = 1e-3,
-                         .threshold_mode = GREEDY_REL,
+                         .threshold_mode = THRESHOLD_REL,
                          .stage_mode = GREEDY_CONTINUE,
                          .eps = 0,
                          .smooth = true,
@@ -76,7 +74,7 @@ static const struct greedy_params defaults[] = {
     [GREEDY_TRANSFORMERS] = {.factor = 0.95,
                              .patience = 10,
                              .threshold = 1e-6,
-                             .threshold_mode = GREEDY_ABS,
+                             .threshold_mode = THRESHOLD_ABS,
                              .stage_mode = GREEDY_HOLD,
                              .eps = 1e-8,
                              .smooth = false,
@@ -113,22 +111,6 @@ static void fill_scalars(const struct job_spec *spec, struct greedy_params *p)
 #undef FILL
 }
 
-/* One value stands for every group. */
-static int broadcast(const char *name, struct f64_list *list, uint32_t groups, struct error *err)
-{
-    if (list->n == groups) return ST_OK;
-    if (list->n != 1 && groups == 1)
-        return error_set(err, ST_FIELD_INVALID, "greedy.%s: must have 1 value, as lr has, got %u", name,
-                         list->n);
-    if (list->n != 1)
-        return error_set(err, ST_FIELD_INVALID,
-                         "greedy.%s: must have 1 or %u values, one per group of lr, got %u", name, groups,
-                         list->n);
-    if (f64_list_fill(list, list->v[0], groups))
-        return error_set(err, ST_OUT_OF_MEMORY, "greedy.%s: out of memory", name);
-    return ST_OK;
-}
-
 static int fill_bounds(const struct job_spec *spec, struct greedy_params *p, struct error *err)
 {
     uint32_t groups = spec->lr.n;
@@ -146,9 +128,9 @@ static int fill_bounds(const struct job_spec *spec, struct greedy_params *p, str
         for (uint32_t i = 0; greedylr && i < groups; i++)
             p->max_lr.v[i] = spec->lr.v[i] * 10;
     }
-    int rc = broadcast("min_lr", &p->min_lr, groups, err);
+    int rc = broadcast("greedy", "min_lr", &p->min_lr, groups, err);
 
-    return rc ? rc : broadcast("max_lr", &p->max_lr, groups, err);
+    return rc ? rc : broadcast("greedy", "max_lr", &p->max_lr, groups, err);
 }
 
 /* "min_lr", or "min_lr[1]" where there are several groups. */

@@ -2,11 +2,13 @@
 #include "core/policy.h"
 
 #include "core/greedy.h"
+#include "core/plateau.h"
 
 #include <string.h>
 
 static const struct policy *const policies[] = {
     &policy_greedy,
+    &policy_plateau,
 };
 
 const char *const action_words[] = {

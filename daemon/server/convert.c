@@ -209,12 +209,12 @@ static ProtobufCMessage *policy_message(spec_message *message, const struct poli
     return created;
 }
 
-/* on_nonfinite has no meaning where NaN is treated as Python does. */
+/* on_nonfinite has no meaning where NaN is treated as Python does: everywhere but in the greedylr dialect. */
 static bool follows_python(const struct job_spec *spec)
 {
     int row = param_find(spec->policy->params, spec->policy->n_params, "dialect");
 
-    return row >= 0 && !strcmp(param_get(spec->params, &spec->policy->params[row]).word, "transformers");
+    return row < 0 || !strcmp(param_get(spec->params, &spec->policy->params[row]).word, "transformers");
 }
 
 int convert_effective(const spec_message *given, const struct job_spec *spec, spec_message **out,

@@ -65,9 +65,9 @@ static inline int help_set_all(struct job_spec *spec, const char *settings, stru
 }
 
 /* An unresolved spec: lr "0.1" or "0.1,0.2". */
-static inline struct job_spec *help_raw_spec(const char *lr, const char *settings)
+static inline struct job_spec *help_raw_spec_of(const char *policy, const char *lr, const char *settings)
 {
-    struct job_spec *spec = spec_new(policy_find("greedy"));
+    struct job_spec *spec = spec_new(policy_find(policy));
     double list[GROUPS_MAX];
     struct error err = {0};
 
@@ -77,13 +77,23 @@ static inline struct job_spec *help_raw_spec(const char *lr, const char *setting
     return spec;
 }
 
-static inline struct job_spec *help_spec(const char *lr, const char *settings)
+static inline struct job_spec *help_raw_spec(const char *lr, const char *settings)
 {
-    struct job_spec *spec = help_raw_spec(lr, settings);
+    return help_raw_spec_of("greedy", lr, settings);
+}
+
+static inline struct job_spec *help_spec_of(const char *policy, const char *lr, const char *settings)
+{
+    struct job_spec *spec = help_raw_spec_of(policy, lr, settings);
     struct error err = {0};
 
     cr_assert_eq(spec_resolve(spec, &err), ST_OK, "%s: %s", settings, err.message);
     return spec;
+}
+
+static inline struct job_spec *help_spec(const char *lr, const char *settings)
+{
+    return help_spec_of("greedy", lr, settings);
 }
 
 /* A job on the table. */

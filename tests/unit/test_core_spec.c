@@ -228,7 +228,7 @@ Test(core_spec, defaults_by_dialect)
     cr_assert_eq(p->factor, 0.8);
     cr_assert_eq(p->patience, 2);
     cr_assert_eq(p->threshold, 1e-3);
-    cr_assert_eq(p->threshold_mode, GREEDY_REL);
+    cr_assert_eq(p->threshold_mode, THRESHOLD_REL);
     cr_assert_eq(p->stage_mode, GREEDY_CONTINUE);
     cr_assert(p->cooldown == 0 && p->warmup == 0 && p->eps == 0 && p->reset_start == 0);
     cr_assert(p->smooth && p->window_size == 5 && p->smoothing == GREEDY_MEDIAN);
@@ -242,7 +242,7 @@ Test(core_spec, defaults_by_dialect)
     cr_assert_eq(p->factor, 0.95);
     cr_assert_eq(p->patience, 10);
     cr_assert_eq(p->threshold, 1e-6);
-    cr_assert_eq(p->threshold_mode, GREEDY_ABS);
+    cr_assert_eq(p->threshold_mode, THRESHOLD_ABS);
     cr_assert_eq(p->stage_mode, GREEDY_HOLD);
     cr_assert(p->cooldown == 0 && p->warmup == 0 && p->eps == 1e-8 && p->reset_start == 500);
     cr_assert(!p->smooth && p->window_size == 50 && p->smoothing == GREEDY_MEAN);
@@ -330,7 +330,7 @@ Test(core_spec, tables_of_policies_are_sound)
         cr_assert_eq(policy_find(policy->name), policy);
         cr_assert_leq(policy->n_params, 64);
         cr_assert(policy->resolve && policy->state_size && policy->init && policy->step && policy->rates &&
-                  policy->view && policy->update && policy->io);
+                  policy->set_rates && policy->view && policy->update && policy->io);
         for (size_t i = 0; i < policy->n_params; i++)
             check_row(policy, i);
     }
