@@ -20,7 +20,7 @@ allowed() { # FILE INCLUDE
     case "$1 $2" in
     daemon/core/*' "core/'*) ;;
     daemon/store/*' "core/'* | daemon/store/*' "store/'* | daemon/store/sqlite*' <sqlite3.h>' | daemon/store/*' <uthash.h>') ;;
-    daemon/rpc/*' "core/status.h"' | daemon/rpc/*' "core/spec.h"' | daemon/rpc/*' "rpc/'*) ;;
+    daemon/rpc/*' "core/status.h"' | daemon/rpc/*' "core/spec.h"' | daemon/rpc/*' "core/scheduler_dict.h"' | daemon/rpc/*' "rpc/'*) ;;
     daemon/rpc/*' "greedylr/v1/'*'.pb-c.h"' | daemon/rpc/*' "google/protobuf/'*'.pb-c.h"') ;;
     daemon/rpc/*' <protobuf-c/'* | daemon/rpc/*' <jansson.h>') ;;
     daemon/server/*' "core/'* | daemon/server/*' "store/'* | daemon/server/*' "rpc/'* | daemon/server/*' "server/'*) ;;

@@ -300,4 +300,5 @@ const struct policy policy_greedy = {
     .view = greedy_view,
     .update = greedy_update,
     .io = greedy_io,
+    .form = &greedy_form,
 };

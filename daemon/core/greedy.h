@@ -64,6 +64,9 @@ struct smooth *greedy_smooth(const struct job_spec *spec, struct greedy_state *s
 bool greedy_at_min(const struct job_spec *spec, const double *lrs);
 bool greedy_at_max(const struct job_spec *spec, const double *lrs);
 
+/* greedy_dict.c: its state_dict in Transformers. */
+extern const struct scheduler_form greedy_form;
+
 /* greedy.c: one report. */
 int greedy_step(const struct job_spec *spec, void *state, const struct policy_report *report,
                 struct policy_outcome *out, struct error *err) WARN_UNUSED;

@@ -107,4 +107,5 @@ const struct policy policy_plateau = {
     .view = plateau_view,
     .update = plateau_update,
     .io = plateau_io,
+    .form = &plateau_form,
 };

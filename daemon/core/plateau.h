@@ -43,6 +43,9 @@ void plateau_io(struct state_io *io, const struct job_spec *spec, void *state);
 /* Every rate at (or below) its min_lr. */
 bool plateau_at_min(const struct job_spec *spec, const double *lrs);
 
+/* plateau_dict.c: its state_dict in PyTorch. */
+extern const struct scheduler_form plateau_form;
+
 /* plateau.c: one report.  Cannot fail. */
 int plateau_step(const struct job_spec *spec, void *state, const struct policy_report *report,
                  struct policy_outcome *out, struct error *err) WARN_UNUSED;

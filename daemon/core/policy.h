@@ -4,6 +4,7 @@
 #define GREEDYLRD_CORE_POLICY_H
 
 #include "core/params.h"
+#include "core/scheduler_dict.h"
 #include "core/spec.h"
 #include "core/state_io.h"
 
@@ -104,6 +105,8 @@ struct policy {
     /* Writes or reads the state (one function, so that both directions agree).  Reading takes any window
      * length. */
     void (*io)(struct state_io *io, const struct job_spec *spec, void *state);
+    /* The scheduler in a training process that decides as this policy can; NULL: there is none. */
+    const struct scheduler_form *form;
 };
 
 /* By name, or NULL. */
