@@ -71,10 +71,11 @@ static bool compare(struct stepping *t)
 {
     const struct greedy_params *p = t->p;
     struct greedy_state *s = t->s;
-    bool better = t->comparable && is_better(p->mode, p->threshold_mode, p->threshold, t->current, s->best);
+    bool better =
+        t->comparable && policy_is_better(p->mode, p->threshold_mode, p->threshold, t->current, s->best);
 
-    say_compared(t->out, p->mode, t->report->value, t->current, better, s->best,
-                 s->has_best_step ? &s->best_step : NULL);
+    policy_say_compared(t->out, p->mode, t->report->value, t->current, better, s->best,
+                        s->has_best_step ? &s->best_step : NULL);
     if (better) {
         s->best = t->current;
         s->best_step = t->report->step;
@@ -103,22 +104,22 @@ static void trigger(struct stepping *t)
     uint32_t patience = t->p->patience;
 
     if (s->num_good > patience) {
-        say(t->out, "; good %u beyond patience %u", s->num_good, patience);
+        policy_say(t->out, "; good %u beyond patience %u", s->num_good, patience);
         s->num_good = 0;
         raise_rates(t);
         begin_stage(s, STAGE_WARMUP, t->p->warmup);
     } else if (s->num_bad > patience) {
         bool floor = greedy_at_min(t->spec, s->data);
 
-        say(t->out, "; bad %u beyond patience %u", s->num_bad, patience);
+        policy_say(t->out, "; bad %u beyond patience %u", s->num_bad, patience);
         s->num_bad = 0;
         cut_rates(t);
         if (floor && !t->reset) s->plateaued = true;
         begin_stage(s, STAGE_COOLDOWN, t->p->cooldown);
     } else if (s->num_good) {
-        say(t->out, "; good %u of %u", s->num_good, patience);
+        policy_say(t->out, "; good %u of %u", s->num_good, patience);
     } else {
-        say(t->out, "; bad %u of %u", s->num_bad, patience);
+        policy_say(t->out, "; bad %u of %u", s->num_bad, patience);
     }
 }
 
@@ -130,8 +131,8 @@ static void step_continue(struct stepping *t)
     compare(t);
     s->num_good = s->num_bad = 0;
     shorten_stage(s);
-    say(t->out, "; %s goes on, %u more to come", stage_words[warmup ? STAGE_WARMUP : STAGE_COOLDOWN],
-        s->stage_left);
+    policy_say(t->out, "; %s goes on, %u more to come", stage_words[warmup ? STAGE_WARMUP : STAGE_COOLDOWN],
+               s->stage_left);
     if (warmup)
         raise_rates(t);
     else
@@ -145,7 +146,7 @@ static void step_hold(struct stepping *t)
 
     s->num_good = s->num_bad = 0;
     shorten_stage(s);
-    say(t->out, "%s: the rate rests and nothing is compared, %u more to come", word, s->stage_left);
+    policy_say(t->out, "%s: the rate rests and nothing is compared, %u more to come", word, s->stage_left);
 }
 
 static void step_ignore(struct stepping *t)
@@ -157,8 +158,8 @@ static void step_ignore(struct stepping *t)
         s->num_bad = 0;
     else
         s->num_good = 0;
-    say(t->out, "; %s ignores %s values", stage_words[s->stage],
-        s->stage == STAGE_COOLDOWN ? "worse" : "better");
+    policy_say(t->out, "; %s ignores %s values", stage_words[s->stage],
+               s->stage == STAGE_COOLDOWN ? "worse" : "better");
     shorten_stage(s);
     trigger(t);
 }
@@ -178,7 +179,7 @@ static void step_compared(struct stepping *t)
 
 static void step_nonfinite_cut(struct stepping *t, const char *value)
 {
-    say(t->out, "value is %s and on_nonfinite is cut", value);
+    policy_say(t->out, "value is %s and on_nonfinite is cut", value);
     t->s->num_good = t->s->num_bad = 0;
     cut_rates(t);
     begin_stage(t->s, STAGE_COOLDOWN, t->p->cooldown);
@@ -205,31 +206,31 @@ static void say_held(struct stepping *t)
     bool floor = t->cut && greedy_at_min(t->spec, t->s->data);
 
     if (t->raised && greedy_at_max(t->spec, t->s->data))
-        say(t->out, ": raise due, but every rate is at max_lr");
+        policy_say(t->out, ": raise due, but every rate is at max_lr");
     else if (floor)
-        say(t->out, ": cut due, but every rate is at min_lr");
+        policy_say(t->out, ": cut due, but every rate is at min_lr");
     else
-        say(t->out, ": %s due, but no change is larger than eps %.6g", due, t->p->eps);
+        policy_say(t->out, ": %s due, but no change is larger than eps %.6g", due, t->p->eps);
     if (floor && greedy_resets(t->p))
-        say(t->out, "; reset in %d cuts", (int)t->s->resets_left);
+        policy_say(t->out, "; reset in %d cuts", (int)t->s->resets_left);
     else if (t->s->plateaued)
-        say(t->out, "; plateaued, consider stopping");
+        policy_say(t->out, "; plateaued, consider stopping");
 }
 
 /* Clamps, and says what became of the rates. */
 static void conclude(struct stepping *t)
 {
     bool moved = memcmp(t->before, t->s->data, t->spec->lr.n * sizeof(double)) != 0;
-    bool capped = clamp_to_cap(t->s->data, t->spec->lr.n, t->report->lr_cap);
+    bool capped = policy_clamp_to_cap(t->s->data, t->spec->lr.n, t->report->lr_cap);
 
     t->out->action = net_action(t);
     if (t->reset)
-        say(t->out, ": cuts at min_lr used up, starting over from the initial rates");
+        policy_say(t->out, ": cuts at min_lr used up, starting over from the initial rates");
     else if ((t->raised || t->cut) && moved)
-        say(t->out, ": rate %s", t->raised ? "raised" : "cut");
+        policy_say(t->out, ": rate %s", t->raised ? "raised" : "cut");
     else if (t->raised || t->cut)
         say_held(t);
-    if (capped) say(t->out, "; limited to lr_cap %.6g", t->report->lr_cap);
+    if (capped) policy_say(t->out, "; limited to lr_cap %.6g", t->report->lr_cap);
 }
 
 /* A non-finite value in the greedylr dialect; true where it went through no comparison. */
@@ -241,7 +242,7 @@ static bool step_nonfinite(struct stepping *t)
     switch (t->spec->on_nonfinite) {
     case NONFINITE_SKIP:
         t->out->action = ACTION_SKIP;
-        say(t->out, "value is %s and on_nonfinite is skip: nothing changes", value);
+        policy_say(t->out, "value is %s and on_nonfinite is skip: nothing changes", value);
         return true;
     case NONFINITE_CUT:
         step_nonfinite_cut(t, value);

@@ -128,9 +128,9 @@ static int fill_bounds(const struct job_spec *spec, struct greedy_params *p, str
         for (uint32_t i = 0; greedylr && i < groups; i++)
             p->max_lr.v[i] = spec->lr.v[i] * 10;
     }
-    int rc = broadcast("greedy", "min_lr", &p->min_lr, groups, err);
+    int rc = policy_broadcast("greedy", "min_lr", &p->min_lr, groups, err);
 
-    return rc ? rc : broadcast("greedy", "max_lr", &p->max_lr, groups, err);
+    return rc ? rc : policy_broadcast("greedy", "max_lr", &p->max_lr, groups, err);
 }
 
 /* "min_lr", or "min_lr[1]" where there are several groups. */

@@ -26,7 +26,7 @@ void greedy_start_over(const struct job_spec *spec, struct greedy_state *s)
     const struct greedy_params *p = spec->params;
 
     memset(s, 0, sizeof(*s));
-    s->best = best_at_start(p->mode);
+    s->best = policy_best_at_start(p->mode);
     s->resets_left = (int32_t)p->reset_start;
     s->stage = STAGE_NONE;
     memcpy(s->data, spec->lr.v, spec->lr.n * sizeof(double));
@@ -55,12 +55,12 @@ void greedy_set_rates(const struct job_spec *spec, void *state, const double *lr
 
 bool greedy_at_min(const struct job_spec *spec, const double *lrs)
 {
-    return all_at_or_below(lrs, &((const struct greedy_params *)spec->params)->min_lr);
+    return policy_all_at_or_below(lrs, &((const struct greedy_params *)spec->params)->min_lr);
 }
 
 bool greedy_at_max(const struct job_spec *spec, const double *lrs)
 {
-    return all_at_or_above(lrs, &((const struct greedy_params *)spec->params)->max_lr);
+    return policy_all_at_or_above(lrs, &((const struct greedy_params *)spec->params)->max_lr);
 }
 
 void greedy_view(const struct job_spec *spec, const void *state, struct policy_view *view)
@@ -115,7 +115,7 @@ void greedy_update(const struct job_spec *old_spec, const void *old_state, const
     shorten_stage(to, s);
     if (to->mode != from->mode) {
         /* What was best is worst now. */
-        s->best = best_at_start(to->mode);
+        s->best = policy_best_at_start(to->mode);
         s->best_step = s->num_good = s->num_bad = 0;
         s->has_best_step = s->plateaued = false;
     }

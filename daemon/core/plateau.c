@@ -11,10 +11,10 @@
 static void compare(const struct plateau_params *p, struct plateau_state *s,
                     const struct policy_report *report, struct policy_outcome *out)
 {
-    bool better = is_better(p->mode, p->threshold_mode, p->threshold, report->value, s->best);
+    bool better = policy_is_better(p->mode, p->threshold_mode, p->threshold, report->value, s->best);
 
-    say_compared(out, p->mode, report->value, report->value, better, s->best,
-                 s->has_best_step ? &s->best_step : NULL);
+    policy_say_compared(out, p->mode, report->value, report->value, better, s->best,
+                        s->has_best_step ? &s->best_step : NULL);
     if (!better) {
         s->num_bad++;
         return;
@@ -45,18 +45,18 @@ static void cut(const struct job_spec *spec, struct plateau_state *s, struct pol
     bool floor = plateau_at_min(spec, s->lrs);
     double before[GROUPS_MAX];
 
-    say(out, "; bad %u beyond patience %u", s->num_bad, p->patience);
+    policy_say(out, "; bad %u beyond patience %u", s->num_bad, p->patience);
     memcpy(before, s->lrs, spec->lr.n * sizeof(double));
     cut_rates(spec, s);
     s->cooldown_left = p->cooldown;
     s->num_bad = 0;
     if (floor) s->plateaued = true;
     if (floor)
-        say(out, ": cut due, but every rate is at min_lr; plateaued, consider stopping");
+        policy_say(out, ": cut due, but every rate is at min_lr; plateaued, consider stopping");
     else if (memcmp(before, s->lrs, spec->lr.n * sizeof(double)) != 0)
-        say(out, ": rate cut");
+        policy_say(out, ": rate cut");
     else
-        say(out, ": cut due, but no change is larger than eps %.6g", p->eps);
+        policy_say(out, ": cut due, but no change is larger than eps %.6g", p->eps);
 }
 
 static bool any_lower(const double *lrs, const double *before, uint32_t groups)
@@ -81,14 +81,14 @@ int plateau_step(const struct job_spec *spec, void *state, const struct policy_r
     if (s->cooldown_left) {
         s->cooldown_left--;
         s->num_bad = 0;
-        say(out, "; cooldown ignores worse values, %u more to come", s->cooldown_left);
+        policy_say(out, "; cooldown ignores worse values, %u more to come", s->cooldown_left);
     } else if (s->num_bad > p->patience) {
         cut(spec, s, out);
     } else {
-        say(out, "; bad %u of %u", s->num_bad, p->patience);
+        policy_say(out, "; bad %u of %u", s->num_bad, p->patience);
     }
-    if (clamp_to_cap(s->lrs, spec->lr.n, report->lr_cap))
-        say(out, "; limited to lr_cap %.6g", report->lr_cap);
+    if (policy_clamp_to_cap(s->lrs, spec->lr.n, report->lr_cap))
+        policy_say(out, "; limited to lr_cap %.6g", report->lr_cap);
     if (any_lower(s->lrs, before, spec->lr.n)) out->action = ACTION_CUT;
     return ST_OK;
 }

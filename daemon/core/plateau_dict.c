@@ -48,8 +48,8 @@ static int plateau_write(const struct job_spec *spec, const void *state, struct 
              (struct dict_item){.key = "cooldown_counter", .kind = DICT_WHOLE, .number = s->cooldown_left});
     dict_set(dict, (struct dict_item){.key = "best", .kind = DICT_NUMBER, .number = s->best});
     dict_set(dict, (struct dict_item){.key = "num_bad_epochs", .kind = DICT_WHOLE, .number = s->num_bad});
-    dict_set(dict,
-             (struct dict_item){.key = "mode_worse", .kind = DICT_NUMBER, .number = best_at_start(p->mode)});
+    dict_set(dict, (struct dict_item){
+                       .key = "mode_worse", .kind = DICT_NUMBER, .number = policy_best_at_start(p->mode)});
     dict_set(dict, (struct dict_item){.key = "_last_lr", .kind = DICT_LIST, .list = s->lrs, .n = spec->lr.n});
     return ST_OK;
 }

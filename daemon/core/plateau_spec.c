@@ -64,5 +64,5 @@ int plateau_resolve(struct job_spec *spec, struct error *err)
             err, ST_FIELD_INVALID,
             "on_nonfinite: does not apply to plateau, which treats a NaN as Python does; leave it "
             "out, or use greedy");
-    return broadcast("plateau", "min_lr", &p->min_lr, spec->lr.n, err);
+    return policy_broadcast("plateau", "min_lr", &p->min_lr, spec->lr.n, err);
 }

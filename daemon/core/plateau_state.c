@@ -18,13 +18,13 @@ void plateau_init(const struct job_spec *spec, void *state)
     struct plateau_state *s = state;
 
     memset(s, 0, sizeof(*s));
-    s->best = best_at_start(p->mode);
+    s->best = policy_best_at_start(p->mode);
     memcpy(s->lrs, spec->lr.v, spec->lr.n * sizeof(double));
 }
 
 bool plateau_at_min(const struct job_spec *spec, const double *lrs)
 {
-    return all_at_or_below(lrs, &((const struct plateau_params *)spec->params)->min_lr);
+    return policy_all_at_or_below(lrs, &((const struct plateau_params *)spec->params)->min_lr);
 }
 
 void plateau_rates(const struct job_spec *spec, const void *state, double *lrs)
@@ -71,7 +71,7 @@ void plateau_update(const struct job_spec *old_spec, const void *old_state, cons
     if (s->cooldown_left > to->cooldown) s->cooldown_left = to->cooldown;
     if (to->mode != from->mode) {
         /* What was best is worst now. */
-        s->best = best_at_start(to->mode);
+        s->best = policy_best_at_start(to->mode);
         s->best_step = s->num_bad = 0;
         s->has_best_step = s->plateaued = false;
     }

@@ -1,7 +1,7 @@
 /* What several policies are made of.
  *
- * Happy path: plain arithmetic in the order that PyTorch has.  Failures: only broadcast can, naming the
- * field. */
+ * Happy path: plain arithmetic in the order that PyTorch has.  Failures: only policy_broadcast can, naming
+ * the field. */
 #include "core/policy_parts.h"
 
 #include <math.h>
@@ -12,20 +12,20 @@
 const char *const mode_words[] = {"min", "max", NULL};
 const char *const threshold_mode_words[] = {"rel", "abs", NULL};
 
-bool is_better(enum best_mode mode, enum threshold_mode threshold_mode, double threshold, double x,
-               double best)
+bool policy_is_better(enum best_mode mode, enum threshold_mode threshold_mode, double threshold, double x,
+                      double best)
 {
     if (mode == MODE_MIN)
         return threshold_mode == THRESHOLD_ABS ? x < best - threshold : x < best * (1 - threshold);
     return threshold_mode == THRESHOLD_ABS ? x > best + threshold : x > best * (1 + threshold);
 }
 
-double best_at_start(enum best_mode mode)
+double policy_best_at_start(enum best_mode mode)
 {
     return mode == MODE_MIN ? INFINITY : -INFINITY;
 }
 
-void say(struct policy_outcome *out, const char *fmt, ...)
+void policy_say(struct policy_outcome *out, const char *fmt, ...)
 {
     size_t n = strlen(out->reason);
     va_list ap;
@@ -35,27 +35,28 @@ void say(struct policy_outcome *out, const char *fmt, ...)
     va_end(ap);
 }
 
-void say_compared(struct policy_outcome *out, enum best_mode mode, double value, double compared, bool better,
-                  double best, const uint32_t *best_step)
+void policy_say_compared(struct policy_outcome *out, enum best_mode mode, double value, double compared,
+                         bool better, double best, const uint32_t *best_step)
 {
     char text[DOUBLE_TEXT_MAX];
 
     if (!isfinite(value)) {
         double_text(text, value);
-        say(out, "value is %s and counts as %s", text, better ? "better" : "worse");
+        policy_say(out, "value is %s and counts as %s", text, better ? "better" : "worse");
         return;
     }
     if (!best_step && isinf(best)) {
-        say(out, better ? "first best value" : "no best value yet");
+        policy_say(out, better ? "first best value" : "no best value yet");
         return;
     }
     bool worse = mode == MODE_MIN ? compared > best : compared < best;
 
-    say(out, "%s than best %.6g", better ? "better" : worse ? "worse" : "no better", best);
-    if (best_step) say(out, " (step %u)", *best_step);
+    policy_say(out, "%s than best %.6g", better ? "better" : worse ? "worse" : "no better", best);
+    if (best_step) policy_say(out, " (step %u)", *best_step);
 }
 
-int broadcast(const char *policy, const char *name, struct f64_list *list, uint32_t groups, struct error *err)
+int policy_broadcast(const char *policy, const char *name, struct f64_list *list, uint32_t groups,
+                     struct error *err)
 {
     if (list->n == groups) return ST_OK;
     if (list->n != 1 && groups == 1)
@@ -70,7 +71,7 @@ int broadcast(const char *policy, const char *name, struct f64_list *list, uint3
     return ST_OK;
 }
 
-bool all_at_or_below(const double *lrs, const struct f64_list *bounds)
+bool policy_all_at_or_below(const double *lrs, const struct f64_list *bounds)
 {
     for (uint32_t i = 0; i < bounds->n; i++) {
         if (lrs[i] > bounds->v[i]) return false;
@@ -78,7 +79,7 @@ bool all_at_or_below(const double *lrs, const struct f64_list *bounds)
     return true;
 }
 
-bool all_at_or_above(const double *lrs, const struct f64_list *bounds)
+bool policy_all_at_or_above(const double *lrs, const struct f64_list *bounds)
 {
     for (uint32_t i = 0; i < bounds->n; i++) {
         if (lrs[i] < bounds->v[i]) return false;
@@ -86,7 +87,7 @@ bool all_at_or_above(const double *lrs, const struct f64_list *bounds)
     return true;
 }
 
-bool clamp_to_cap(double *lrs, uint32_t groups, double cap)
+bool policy_clamp_to_cap(double *lrs, uint32_t groups, double cap)
 {
     bool clamped = false;
 

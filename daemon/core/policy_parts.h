@@ -15,29 +15,29 @@ enum threshold_mode { THRESHOLD_REL, THRESHOLD_ABS };
 extern const char *const threshold_mode_words[]; /* "rel", "abs", NULL */
 
 /* Whether x is better than best as PyTorch has it: a NaN on either side is not. */
-bool is_better(enum best_mode mode, enum threshold_mode threshold_mode, double threshold, double x,
-               double best);
+bool policy_is_better(enum best_mode mode, enum threshold_mode threshold_mode, double threshold, double x,
+                      double best);
 /* What the best value is before the first: +inf (min) or -inf (max). */
-double best_at_start(enum best_mode mode);
+double policy_best_at_start(enum best_mode mode);
 
 /* What was compared, for a reason: "worse than best 1.8 (step 400)".  best as it was before; best_step NULL:
  * not known. */
-void say_compared(struct policy_outcome *out, enum best_mode mode, double value, double compared, bool better,
-                  double best, const uint32_t *best_step);
+void policy_say_compared(struct policy_outcome *out, enum best_mode mode, double value, double compared,
+                         bool better, double best, const uint32_t *best_step);
 
 /* Appends to the reason; what does not fit is cut. */
-void say(struct policy_outcome *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void policy_say(struct policy_outcome *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Makes a list of one value a list for every group.  ST_FIELD_INVALID naming "policy.name", ST_OUT_OF_MEMORY.
  */
-int broadcast(const char *policy, const char *name, struct f64_list *list, uint32_t groups,
-              struct error *err) WARN_UNUSED;
+int policy_broadcast(const char *policy, const char *name, struct f64_list *list, uint32_t groups,
+                     struct error *err) WARN_UNUSED;
 
 /* Every rate at or below its bound; at or above it. */
-bool all_at_or_below(const double *lrs, const struct f64_list *bounds);
-bool all_at_or_above(const double *lrs, const struct f64_list *bounds);
+bool policy_all_at_or_below(const double *lrs, const struct f64_list *bounds);
+bool policy_all_at_or_above(const double *lrs, const struct f64_list *bounds);
 
 /* Lowers what is above cap; whether anything was. */
-bool clamp_to_cap(double *lrs, uint32_t groups, double cap);
+bool policy_clamp_to_cap(double *lrs, uint32_t groups, double cap);
 
 #endif
