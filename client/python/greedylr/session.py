@@ -1,0 +1,544 @@
+"""One training run's side of a job, for any framework: reports values, hands out rates, outlives the daemon.
+
+The way of a value: step() agrees with the other ranks on step and value, asks the daemon within the budget (attach to
+the job if that is still to do, hand in what it missed, report), and makes every rank use the one outcome.
+
+Attempts.  Each Session that finds decisions in its job is a new attempt of the run, and so is each load_state_dict: its
+number is the job's plus one.  So the daemon goes back by itself when a restarted run reports a step that was decided
+before, and refuses the process that the restart replaced (STALE_ATTEMPT).  The restart counters of launchers are not
+used: they begin at 0 again when a job is queued again.
+
+Failures.  Refusals (a bad setting, a stale attempt, a finished job) are raised on every rank in every mode: going on
+would mean training at rates that nobody decided.  Everything else is an outage, and on_error says what it means.
+"""
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union, cast
+
+from .client import Client
+from .distributed import Alone, Ranks, cut
+from .errors import GreedyLRError, of_item
+from .local import LocalGreedy, combine, settings
+from .messages import Decision, Job, JobSpec, ReportRequest
+from .outage import Missed, MissedQueue, Outage, Window
+
+log = logging.getLogger("greedylr")
+
+ON_ERROR = ("hold", "local", "raise")
+REDUCE = ("mean", "min", "max", "median", "first")
+STEP_MAX = 2**32 - 1
+#: Losses handed in with one request.
+CHUNK = 100
+#: Bytes of a record that says what a rank reports, and of one that says what came of it (plus 32 a group).
+_ENTRY_ROOM, _OUTCOME_ROOM = 512, 2560
+
+Outcome = Dict[str, Any]
+
+
+class _Target(NamedTuple):
+    """Where a loaded state wants the job: after `step`, or at its beginning where that is None."""
+
+    step: Optional[int]
+
+
+class Session:
+    """A run's place in a job.
+
+    job           id: 1 to 128 of A-Z a-z 0-9 . _ -
+    lr            initial rates, one per group: what the job is created with.
+    url           of the daemon, or a Client; None: GREEDYLR_URL, else http://127.0.0.1:8571.
+    current       rates in use now, where they are not the initial ones.
+    group_names   of the groups; unique ones let a restart build its groups in another order.
+    on_error      during an outage: "hold" keeps the rates and hands the values in when the daemon is back, "local"
+                  decides by the same rules meanwhile (and hands them in as well), "raise" raises, for tests.
+    budget        seconds one call may take, retries included; after that see outage.py.
+    attempt       restart counter of the run, if its launcher keeps one that never goes back; None: see above.
+    rounds        every rank reports for itself and the daemon combines; else rank 0 reports what the ranks combined.
+    reduce        how values become one: "mean" (weighted), "min", "max", "median", "first".
+    on_nonfinite  what a NaN does: "bad" (the default), "skip", "cut", "reject".
+    spec          more fields of the JobSpec: labels, strict, ramp, ranks (quorum and deadline).
+    ranks         asked for the process's ranks at construction and at every call; all of them construct a Session.
+    outage        budget and circuit breaker to use instead of a new one.
+    greedy        GreedyLR's settings by name; None and absent: the daemon's defaults.
+
+    Constructing creates the job if it is not there, and does not fail where the daemon is away.  Raises ValueError for
+    bad arguments and GreedyLRError where the daemon refuses (JOB_EXISTS: the id belongs to a job with another spec).
+    One thread at a time.
+
+    lrs is the rates to use now, one per group; last_step the last step reported, None before the first; decision the
+    daemon's last Decision, None before it and during outages.
+    """
+
+    def __init__(self, job: str, lr: Sequence[float], url: Union[str, Client, None] = None, *,
+                 current: Optional[Sequence[float]] = None, group_names: Optional[Sequence[str]] = None,
+                 on_error: str = "hold", budget: float = 5.0, attempt: Optional[int] = None, rounds: bool = False,
+                 reduce: str = "mean", on_nonfinite: Optional[str] = None, spec: Optional[JobSpec] = None,
+                 ranks: Callable[[], Ranks] = Alone, outage: Optional[Outage] = None, **greedy: Any) -> None:
+        for name, value, allowed in (("on_error", on_error, ON_ERROR), ("reduce", reduce, REDUCE)):
+            if value not in allowed:
+                raise ValueError(f"{name}: must be one of {', '.join(allowed)}, got {value!r}")
+        if attempt is not None and not 0 <= attempt <= STEP_MAX:
+            raise ValueError(f"attempt: must be an integer from 0 to {STEP_MAX}, got {attempt!r}")
+        self.job, self.on_error, self.rounds, self.reduce = job, on_error, rounds, reduce
+        self.client = url if isinstance(url, Client) else Client(url)
+        self.config = settings(lr, greedy, on_nonfinite)
+        self.lrs: List[float] = [float(x) for x in (current or lr)]
+        self.last_step: Optional[int] = None
+        self.decision: Optional[Decision] = None
+        self.missed = MissedQueue()
+        self._names = list(group_names or [])
+        self._order = list(range(len(self.lrs)))  # the job's groups as indices of ours
+        self._greedy = {k: v for k, v in greedy.items() if v is not None}
+        self._extra: Dict[str, Any] = {**(spec or {}), **({"on_nonfinite": on_nonfinite} if on_nonfinite else {})}
+        self._mirror = self._new_mirror() if on_error == "local" else None
+        self._outage = outage or Outage(budget, breaker=on_error != "raise")
+        self._ranks = ranks
+        self._world = ranks().size
+        self._attached, self._target = False, cast(Optional[_Target], None)
+        self._uid: Optional[str] = None
+        self._attempt: Optional[int] = None
+        self._given, self._claimed = attempt, cast(Optional[int], None)
+        self._decided: Optional[int] = None
+        self._answered = False  # the rates in use are those of the daemon's last decision
+        self._away, self._told = False, cast(List[str], [])
+        self._settle(self._of_rank_0(ranks(), self._attach_alone), constructing=True)
+
+    def _new_mirror(self) -> LocalGreedy:
+        for name in ("ramp", "plateau"):
+            if name in self._extra:
+                raise ValueError(f"spec: {name} cannot be decided in the process; use on_error=\"hold\"")
+        mirror = LocalGreedy(self.config)
+        mirror.adopt({"lrs": self.lrs})
+        return mirror
+
+    # ---- one value ----
+
+    def step(self, value: Any, step: Optional[int] = None, *, weight: float = 1.0,
+             applied: Optional[Sequence[float]] = None) -> List[float]:
+        """Reports a value and returns the rates to use from now on, one per group; the same on every rank.
+
+        value    anything float() takes; a tensor of one element does.
+        step     0 to 2**32 - 1; None: the last one + 1, the first is 1.  One that was reported before gets the
+                 recorded decision and changes nothing.  Every rank gives the same.
+        weight   samples behind the value, at least 0; a rank with 0 does not count (with rounds: above 0).
+        applied  the rates the optimizer really used, to let the daemon notice when they are not the decided ones.
+        Raises on every rank alike, and then has not counted the step: GreedyLRError for a refusal and, with
+        on_error="raise", for an outage; ValueError where a rank gave something bad or the ranks' steps differ.
+        """
+        ranks = self._present()
+        entry = self._entry(ranks, value, step, weight)
+        if self.rounds and ranks.size > 1:
+            self._step_of_rounds(ranks, entry, applied)
+        else:
+            at, single = self._agreed(ranks.gather(entry, _ENTRY_ROOM))
+            outcome = self._of_rank_0(ranks, lambda: self._contact(at, single, 1.0, None, applied))
+            self._settle(outcome, Missed(at, (single,), (1.0,)), single)
+        return self.lrs
+
+    def _present(self) -> Ranks:
+        ranks = self._ranks()
+        if ranks.size != self._world:
+            raise RuntimeError(f"GreedyLR was made for {self._world} processes and now there are {ranks.size}: make it "
+                               "after torch.distributed is initialised, and anew when the group changes")
+        return ranks
+
+    def _entry(self, ranks: Ranks, value: Any, step: Optional[int], weight: float) -> Dict[str, Any]:
+        """What this rank reports; something bad becomes an entry too, so that the other ranks do not wait."""
+        try:
+            at = (0 if self.last_step is None else self.last_step) + 1 if step is None else int(step)
+            if (step is not None and at != step) or not 0 <= at <= STEP_MAX:
+                raise ValueError(f"step: must be an integer from 0 to {STEP_MAX}, got {step!r}")
+            heavy = float(weight)
+            if not (math.isfinite(heavy) and heavy >= 0) or (self.rounds and ranks.size > 1 and heavy == 0):
+                raise ValueError(f"weight: must be a finite number of samples, at least 0 (with rounds above 0), "
+                                 f"got {weight!r}")
+            return {"step": at, "value": float(value), "weight": heavy}
+        except Exception as error:
+            if ranks.size == 1:
+                raise
+            return {"error": cut(f"{type(error).__name__}: {error}", 200)}
+
+    def _agreed(self, entries: Sequence[Mapping[str, Any]]) -> Any:
+        """Step and combined value of all ranks' entries."""
+        for rank, entry in enumerate(entries):
+            if "error" in entry:
+                raise ValueError(f"rank {rank}: {entry['error']}")
+        steps = [entry["step"] for entry in entries]
+        if len(set(steps)) > 1:
+            other = next(r for r, s in enumerate(steps) if s != steps[0])
+            raise ValueError(f"step: rank 0 reports {steps[0]}, rank {other} reports {steps[other]}; "
+                             "every rank has to report every step")
+        if len(entries) == 1:
+            return steps[0], entries[0]["value"]
+        counted = [entry for entry in entries if entry["weight"] > 0]
+        if not counted:
+            raise ValueError("weight: is 0 on every rank")
+        return steps[0], combine([e["value"] for e in counted], [e["weight"] for e in counted], self.reduce)
+
+    def _step_of_rounds(self, ranks: Ranks, entry: Dict[str, Any], applied: Optional[Sequence[float]]) -> None:
+        """Every rank reports; then one collective, and whoever got the decision shares it."""
+        if not self._attached:
+            self._settle(self._of_rank_0(ranks, self._attach_alone))
+        record, broken = dict(entry), cast(Optional[BaseException], None)
+        if "error" not in entry:
+            try:
+                outcome = self._contact(entry["step"], entry["value"], entry["weight"], ranks.rank, applied,
+                                        create=False)
+                record["outcome"] = self._brief(outcome)
+            except BaseException as error:  # the other ranks are about to wait for this one
+                record, broken = {"error": cut(f"{type(error).__name__}: {error}", 200)}, error
+        records = ranks.gather(record, self._room())
+        if broken is not None:
+            raise broken
+        at, single = self._agreed(records)
+        outcomes = [r["outcome"] for r in records]
+        missed = Missed(at, tuple(r["value"] for r in records), tuple(r["weight"] for r in records))
+        self._settle(self._chosen(outcomes), missed, single, own=outcomes[ranks.rank])
+        self._tell_cut_off(ranks.rank, outcomes)
+
+    @staticmethod
+    def _chosen(outcomes: Sequence[Outcome]) -> Outcome:
+        """A refusal if there is one, else a decision, else the first failure: outages before mere waiting."""
+        errors = [GreedyLRError(**o["error"]) if "error" in o else None for o in outcomes]
+        kinds = ["decision" if e is None else "refusal" if not e.transient else "outage" if e.outage else "waiting"
+                 for e in errors]
+        best = min(kinds, key=("refusal", "decision", "outage", "waiting").index)
+        return outcomes[kinds.index(best)]
+
+    def _room(self) -> int:
+        return _OUTCOME_ROOM + 32 * len(self.lrs)
+
+    def _of_rank_0(self, ranks: Ranks, make: Callable[[], Outcome]) -> Outcome:
+        """What rank 0 makes, on every rank; if it breaks there, every rank raises."""
+        if ranks.size == 1:
+            return make()
+        outcome: Outcome = {}
+        if ranks.rank == 0:
+            try:
+                outcome = self._brief(make())
+            except BaseException as error:
+                ranks.broadcast({"broken": cut(f"{type(error).__name__}: {error}")}, self._room())
+                raise
+        outcome = ranks.broadcast(outcome, self._room())
+        if "broken" in outcome:
+            raise RuntimeError(f"rank 0: {outcome['broken']}")
+        return outcome
+
+    @staticmethod
+    def _brief(outcome: Outcome) -> Outcome:
+        """An outcome that fits a record."""
+        def brief(part: Mapping[str, Any]) -> Dict[str, Any]:
+            return {k: cut(v) if isinstance(v, str) else v for k, v in part.items()}
+        return {k: brief(v) if isinstance(v, dict) else v for k, v in outcome.items()}
+
+    # ---- asking the daemon ----
+
+    def _attach_alone(self) -> Outcome:
+        try:
+            self._attach(self._outage.window())
+            return {"place": self._place()}
+        except GreedyLRError as error:
+            return {"error": error.to_dict(), "place": self._place()}
+
+    def _contact(self, step: int, value: float, weight: float, rank: Optional[int],
+                 applied: Optional[Sequence[float]], create: bool = True) -> Outcome:
+        """Everything one step asks of the daemon.  create: may also attach to the job."""
+        def report(left: float) -> Decision:
+            used = applied[self._order[0]] if applied and self._answered else None
+            # The daemon answers WAIT_EXPIRED before the connection's own time is over.
+            wait = None if rank is None else max(left - min(0.5, left / 4), 0.001)
+            return self.client.report(self.job, value, step=step, rank=rank, attempt=self._attempt, applied_lr=used,
+                                      weight=None if rank is None else weight, wait=wait, timeout=left)
+        try:
+            window = self._outage.window()
+            if create:
+                self._attach(window)
+            elif not self._attached:
+                raise self._outage.error or GreedyLRError("unavailable", "UNREACHABLE", "the job is not known yet")
+            decision = self._with_job(window, lambda: self._reported(window, report, rank))
+            return {"decision": {**decision, "lrs": self._ours(decision["lrs"])}, "place": self._place()}
+        except GreedyLRError as error:
+            return {"error": error.to_dict(), "place": self._place()}
+
+    def _reported(self, window: Window, report: Callable[[float], Decision], rank: Optional[int]) -> Decision:
+        self._hand_in(window, rank)
+        return window.call(report)
+
+    def _with_job(self, window: Window, ask: Callable[[], Decision]) -> Decision:
+        """Asks; where the job is gone (deleted, or the daemon lost its data), makes it again and asks once more."""
+        try:
+            return ask()
+        except GreedyLRError as error:
+            if error.reason not in ("JOB_NOT_FOUND", "JOB_DELETED"):
+                raise
+        log.warning("greedylr: job %s is gone; it is created again at the rates in use, best and counters start over",
+                    self.job)
+        job = self._create(window)
+        self._uid = job["uid"]
+        self._override(window, job)
+        return ask()
+
+    def _override(self, window: Window, job: Job) -> None:
+        rates = self._theirs(self.lrs)
+        if job["state"]["lrs"] != rates:
+            window.call(lambda left: self.client.set_lr(self.job, rates, timeout=left))
+
+    def _hand_in(self, window: Window, rank: Optional[int]) -> None:
+        """Reports what has no decision yet, oldest first.  Repeating it is safe: the steps are explicit."""
+        done = 0
+        while done < len(self.missed.items):
+            chunk = self.missed.items[done:done + CHUNK]
+            reports = [self._late_report(item, rank) for item in chunk]
+            for item, result in zip(chunk, window.call(lambda left: self.client.batch_report(reports, timeout=left))):
+                if "error" in result:
+                    error = of_item(result["error"])
+                    if error.transient:  # the other ranks are behind, or the daemon is in trouble
+                        window.retry(error)
+                        break
+                    if error.reason not in ("JOB_NOT_FOUND", "JOB_DELETED"):
+                        self.missed.decided(item.step)  # refused: not again
+                    raise error
+                done += 1
+                if "decision" in result:
+                    self._decided = item.step
+        if rank is None:
+            self.missed.items.clear()
+
+    def _late_report(self, item: Missed, rank: Optional[int]) -> ReportRequest:
+        report: ReportRequest = {"job": self.job, "step": item.step}
+        if self._attempt is not None:
+            report["attempt"] = self._attempt
+        value, weight = item.of(rank or 0)
+        report["loss"] = value
+        if rank is not None:
+            report["rank"], report["weight"] = rank, weight
+        return report
+
+    # ---- the job ----
+
+    def _attach(self, window: Window) -> None:
+        """Makes sure of the job, of this run's attempt, and that the job stands where a loaded state left it."""
+        if self._attached:
+            return
+        job = self._create(window)
+        decided = "step" in job["state"]
+        if self._claimed is None:  # kept if this breaks off: the same rewind again is no other one
+            self._claimed = self._given if self._given is not None else job["attempt"] + (
+                1 if decided or self._target else 0)
+        if self._target is not None:
+            self._go_back(window, job, self._target, decided)
+        else:
+            self._answered = not decided
+        self._uid, self._attempt = job["uid"], self._claimed
+        self._attached, self._target, self._claimed, self._given = True, None, None, None
+
+    def _go_back(self, window: Window, job: Job, target: _Target, decided: bool) -> None:
+        def rewind(**to: Any) -> Job:
+            return window.call(lambda left: self.client.rewind_job(self.job, attempt=self._claimed, timeout=left, **to))
+        try:
+            if target.step is None:
+                job = rewind(initial=True) if decided else job
+            elif not decided or (self._uid is not None and self._uid != job["uid"]):
+                raise GreedyLRError("not_found", "STEP_NOT_FOUND", "the job is another one of the same id")
+            else:
+                job = rewind(step=target.step)
+            self._answered = not self.missed.items
+            if self._answered:
+                self.lrs = self._ours(job["state"]["lrs"])
+        except GreedyLRError as error:
+            if error.reason != "STEP_NOT_FOUND":
+                raise
+            log.warning("greedylr: job %s does not know step %s of the loaded state (%s); it goes on at the loaded "
+                        "rates, best and counters start over", self.job, target.step, error.message)
+            self._override(window, rewind(initial=True) if decided else job)
+
+    def _create(self, window: Window) -> Job:
+        try:
+            return window.call(lambda left: self.client.create_job(self._spec(), timeout=left))
+        except GreedyLRError as error:
+            if error.reason != "JOB_EXISTS":
+                raise
+            refused = error
+        job = window.call(lambda left: self.client.get_job(self.job, timeout=left))
+        return self._reconciled(window, job, refused)
+
+    def _spec(self) -> JobSpec:
+        """The job as this run describes it, its groups in the job's order."""
+        greedy = dict(self._greedy)
+        for name in ("min_lr", "max_lr"):
+            if isinstance(greedy.get(name), (list, tuple)) and len(greedy[name]) == len(self.lrs):
+                greedy[name] = self._theirs(greedy[name])
+            elif name in greedy and not isinstance(greedy[name], (list, tuple)):
+                greedy[name] = [greedy[name]]
+        spec: Dict[str, Any] = {**self._extra, "job": self.job, "lr": self._theirs(self.config.lr)}
+        if greedy:
+            spec["greedy"] = greedy
+        if self._names:
+            spec["group_names"] = [self._names[i] for i in self._order]
+        if self.rounds:
+            spec["ranks"] = {"reduce": self.reduce, **self._extra.get("ranks", {}), "world_size": self._world}
+        return cast(JobSpec, spec)
+
+    def _reconciled(self, window: Window, job: Job, refused: GreedyLRError) -> Job:
+        """The job was created with another spec.  That is well if the groups only come in another order, if an update
+        made it what this run gives, or if the number of ranks changed; settings not given here stay the job's."""
+        theirs = job["spec"].get("group_names", [])
+        if self._names and len(set(theirs)) == len(theirs) and sorted(theirs) == sorted(self._names):
+            self._order = [self._names.index(name) for name in theirs]
+        mine, differing = self._spec(), set()
+        for name, value in mine.items():
+            has: Any = job["spec"].get(name)
+            parts = {k: v for k, v in value.items() if (has or {}).get(k) != v} if isinstance(value, dict) else None
+            if name != "labels" and (parts if parts is not None else has != value):
+                differing.add(name if parts is None or parts.keys() != {"world_size"} else "world_size")
+        if not differing:
+            return job
+        if differing == {"world_size"} and self.rounds:
+            return window.call(lambda left: self.client.update_job(self.job, {"ranks": mine["ranks"]}, timeout=left))
+        raise refused
+
+    def _ours(self, rates: Sequence[float]) -> List[float]:
+        """Rates in the job's order of groups, in ours."""
+        out = [0.0] * len(rates)
+        for j, i in enumerate(self._order):
+            out[i] = rates[j]
+        return out
+
+    def _theirs(self, rates: Sequence[float]) -> List[float]:
+        return [rates[i] for i in self._order]
+
+    # ---- what came of it ----
+
+    def _place(self) -> Dict[str, Any]:
+        """What the other ranks have to know of rank 0's place in the job."""
+        return {"attached": self._attached, "attempt": self._attempt, "uid": self._uid, "order": self._order,
+                "answered": self._answered, "lrs": self.lrs}
+
+    def _take_place(self, place: Mapping[str, Any]) -> None:
+        if place["attached"] and not self._attached:
+            self._attached, self._target, self._given, self._claimed = True, None, None, None
+            self._answered, self.lrs = place["answered"], list(place["lrs"])
+        self._attempt, self._uid, self._order = place["attempt"], place["uid"], list(place["order"])
+
+    def _settle(self, outcome: Outcome, item: Optional[Missed] = None, value: float = math.nan, *,
+                own: Optional[Outcome] = None, constructing: bool = False) -> None:
+        """Takes over an outcome, the same on every rank.  item, value: what was reported, if anything."""
+        self._take_place(outcome["place"])
+        if "error" in outcome:
+            error = GreedyLRError(**outcome["error"])
+            if not error.transient or (self.on_error == "raise" and not constructing):
+                raise error
+            self._go_without(error, item, value)
+        elif item is not None:
+            self._follow(cast(Decision, outcome["decision"]), item.step, value)
+        if item is not None:
+            self.last_step = item.step
+
+    def _follow(self, decision: Decision, step: int, value: float) -> None:
+        if self._mirror is not None and (self._decided is None or step > self._decided) and (
+                self.last_step is None or step > self.last_step):
+            self._mirror.follow(value, decision)
+        if self._away:
+            self._away = False
+            if self._ranks().rank == 0:
+                log.info("greedylr: job %s is decided by the daemon again, from step %d", self.job, step)
+        self.decision, self.lrs = decision, list(decision["lrs"])
+        self._decided = step if self._decided is None else max(step, self._decided)
+        self.missed.decided(self._decided)
+        self._answered = True
+        if decision.get("conflict"):
+            self._tell("conflict", "step %d was decided on another value (%r, not %r): does another run use this job?",
+                       step, decision.get("value"), value)
+        if decision.get("applied_mismatch"):
+            self._tell("mismatch", "at step %d the optimizer did not use the rate that was decided: does something "
+                       "else set it?", step)
+
+    def _go_without(self, error: GreedyLRError, item: Optional[Missed], value: float) -> None:
+        """No decision: the rates stay, or are decided here."""
+        if not self._away:
+            self._away = True
+            if self._ranks().rank == 0:
+                log.warning("greedylr: job %s: %s; %s until it is back, and the losses are handed in then", self.job,
+                            error, "rates are decided in the process" if self._mirror else "the rates stay")
+        if item is None or (self.last_step is not None and item.step <= self.last_step):
+            return
+        self.decision, self._answered = None, False
+        self.missed.add(item)
+        if self.missed.dropped:
+            self._tell("dropped", "more than %d losses wait for the daemon; the oldest are dropped",
+                       len(self.missed.items))
+        if self._mirror is not None:
+            self.lrs = list(self._mirror.step(value))
+
+    def _tell(self, topic: str, message: str, *args: Any) -> None:
+        """A warning once in the run."""
+        if topic not in self._told:
+            self._told.append(topic)
+            if self._ranks().rank == 0:
+                log.warning("greedylr: job %s: " + message, self.job, *args)
+
+    def _tell_cut_off(self, rank: int, outcomes: Sequence[Outcome]) -> None:
+        """A rank that is cut off while others are not: the lowest one says so, once."""
+        cut_off = [r for r, o in enumerate(outcomes) if "error" in o and GreedyLRError(**o["error"]).outage]
+        if cut_off and len(cut_off) < len(outcomes) and "cut off" not in self._told:
+            self._told.append("cut off")
+            if rank == cut_off[0]:
+                log.warning("greedylr: job %s: rank %d does not reach the daemon: %s; the rates come from the other "
+                            "ranks", self.job, rank, outcomes[rank]["error"]["message"])
+
+    # ---- state ----
+
+    def state_dict(self) -> Dict[str, Any]:
+        """The run's place as plain data (JSON holds it but for infinities), the same on every rank: one may save it."""
+        return {"version": 1, "job": self.job, "uid": self._uid, "last_step": self.last_step, "decided": self._decided,
+                "lrs": list(self.lrs), "missed": self.missed.state(),
+                "local": self._mirror.state_dict() if self._mirror is not None else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes back to where state_dict was called: this run, and the daemon's job as well, as a new attempt.
+
+        Every rank calls it with the same state.  Values that had no decision then are handed in again.  A daemon that
+        is away goes back when it is back.  Raises ValueError for a state of another job and where ranks loaded
+        different steps, GreedyLRError where the daemon refuses.
+        """
+        ranks = self._present()
+        seen = ranks.gather(self._loadable(ranks, state), _ENTRY_ROOM)
+        for rank, entry in enumerate(seen):
+            if "error" in entry:
+                raise ValueError(entry["error"])
+            if entry != seen[0]:
+                raise ValueError(f"state_dict: rank 0 loads step {seen[0]['last_step']}, rank {rank} loads step "
+                                 f"{entry['last_step']}; every rank has to load the same one")
+        self.last_step, self._decided, self._uid = state["last_step"], state["decided"], state["uid"]
+        self.lrs, self.decision = [float(x) for x in state["lrs"]], None
+        self.missed = MissedQueue(state["missed"])
+        self._fit_missed(ranks)
+        if self._mirror is not None:
+            self._mirror = LocalGreedy(self.config)
+            if state["local"] is not None:
+                self._mirror.load_state_dict(state["local"])
+            self._mirror.adopt({"lrs": self.lrs})
+        self._attached, self._answered, self._target = False, False, _Target(self._decided)
+        self._settle(self._of_rank_0(ranks, self._attach_alone))
+
+    def _loadable(self, ranks: Ranks, state: Mapping[str, Any]) -> Dict[str, Any]:
+        error = ""
+        if state.get("version") != 1:
+            error = f"state_dict: is not one of greedylr's, or of a newer version; it has {sorted(state)[:8]}"
+        elif state["job"] != self.job:
+            error = (f"state_dict: belongs to job {state['job']!r}, this run is {self.job!r}; use the same job, or "
+                     "fork it (Client.fork_job) and load the state with \"job\" changed")
+        elif len(state["lrs"]) != len(self.lrs):
+            error = f"state_dict: has {len(state['lrs'])} rates, the optimizer has {len(self.lrs)} parameter groups"
+        if error:
+            return {"error": cut(error, 400)}
+        return {"last_step": state["last_step"], "decided": state["decided"]}
+
+    def _fit_missed(self, ranks: Ranks) -> None:
+        """Values of each rank, where each rank of as many reports for itself; otherwise what they combine to."""
+        for i, item in enumerate(self.missed.items):
+            if len(item.values) > 1 and not (self.rounds and len(item.values) == ranks.size):
+                single = combine(item.values, item.weights, self.reduce)
+                self.missed.items[i] = Missed(item.step, (single,), (1.0,))
