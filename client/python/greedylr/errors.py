@@ -80,7 +80,11 @@ def of_answer(status: int, headers: Mapping[str, str], body: bytes) -> GreedyLRE
         text = body[:120].decode("utf-8", "replace")
         return GreedyLRError("unavailable", NOT_GREEDYLRD, f"HTTP {status} that is not greedylrd's: {text!r}; "
                              "check the URL and what is in between", status, OUTCOME_UNKNOWN, _seconds(headers))
-    info: Dict[str, Any] = next((d["debug"] for d in parsed.get("details") or [] if isinstance(d, dict) and "debug" in d), {})
+    info: Dict[str, Any] = {}
+    for detail in parsed.get("details") or []:
+        if isinstance(detail, dict) and isinstance(detail.get("debug"), dict):
+            info = detail["debug"]
+            break
     outcome = (info.get("metadata") or {}).get("outcome", OUTCOME_UNKNOWN)
     return GreedyLRError(str(parsed["code"]), str(info.get("reason", "")), str(parsed.get("message", "")), status,
                          outcome, _seconds(headers))
