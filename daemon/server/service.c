@@ -39,6 +39,8 @@ static const struct handler_row handlers[] = {
     {"PauseJob", handle_pause_job, true},
     {"ResumeJob", handle_resume_job, true},
     {"FinishJob", handle_finish_job, true},
+    {"ImportState", handle_import_state, true},
+    {"ExportState", handle_export_state, false},
     {"WatchJob", handle_watch_job, false},
 };
 

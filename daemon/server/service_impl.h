@@ -42,6 +42,7 @@ service_handler handle_create_job, handle_get_job, handle_list_jobs, handle_upda
 service_handler handle_report, handle_batch_report, handle_get_lr, handle_list_decisions, handle_simulate;
 service_handler handle_begin_attempt, handle_rewind_job, handle_fork_job, handle_set_lr;
 service_handler handle_pause_job, handle_resume_job, handle_finish_job;
+service_handler handle_import_state, handle_export_state;
 
 /* ---- changes on their way ---- */
 
