@@ -298,13 +298,15 @@ class Service(StateTest):
         self.assertEqual(first["reason"], "state of GreedyLR (Transformers) after 6 reports")
         self.assertTrue(first["actor"])
         self.assertEqual(bits(first["lrs"]), bits(self.state["_last_lr"]))
+        self.assertEqual(self.d.ok("POST", "/v1/jobs", job["spec"]), job)
         # A trainer counts its steps as it likes.
         decision = self.d.ok("POST", "/v1/jobs/new:report", {"step": 0, "loss": 2.5})
         self.assertEqual((decision["step"], decision["revision"]), (0, 2))
 
     def test_into_a_job_that_is_there(self):
-        self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1, "strict": True, "labels": ["team=nlp"],
-                                       "on_nonfinite": "skip", "greedy": {"patience": 7}})
+        spec = {"job": "a", "lr": 0.1, "strict": True, "labels": ["team=nlp"], "on_nonfinite": "skip",
+                "greedy": {"patience": 7}}
+        self.d.ok("POST", "/v1/jobs", spec)
         self.d.ok("POST", "/v1/jobs/a:report", {"step": 40, "loss": 1.0, "attempt": 3})
         status, job = self.put("a", self.state)
         self.assertEqual(status, 200, job)
@@ -316,6 +318,7 @@ class Service(StateTest):
         self.assertEqual(job["spec"]["lr"], self.state["_init_lrs"])
         self.d.restart()
         self.assertEqual(self.d.ok("GET", "/v1/jobs/a"), job)
+        self.assertEqual(self.d.ok("POST", "/v1/jobs", spec), job)  # a trainer that starts again
         values = [2.0, math.nan, 7.0, 1.0, 0.5, 0.4, 0.3]
         self.same(self.report("a", values), greedy_run(self.state, values), "a")
         self.assertEqual(self.d.ok("GET", "/v1/jobs/a")["state"]["step"], 47)
