@@ -93,11 +93,6 @@ static int import_row(struct service *service, const struct job *job, const stru
 
     if (!rc) rc = settings_message(texts.given, spec, &message, err);
     if (!rc) rc = service_make_row(job->name, job->uid, message, message, out, err);
-    if (!rc) {
-        free((*out)->created);
-        (*out)->created = texts.created;
-        texts.created = NULL;
-    }
     if (message) greedylr__v1__job_spec__free_unpacked(message, NULL);
     texts_clear(&texts);
     return rc;
