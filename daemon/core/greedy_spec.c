@@ -153,7 +153,7 @@ static int check_threshold(const struct greedy_params *p, struct error *err)
 {
     char got[DOUBLE_TEXT_MAX];
 
-    if (p->mode != POLICY_MIN || p->threshold_mode != POLICY_REL || p->threshold < 1) return ST_OK;
+    if (p->mode != MODE_MIN || p->threshold_mode != THRESHOLD_REL || p->threshold < 1) return ST_OK;
     double_text(got, p->threshold);
     return error_set(
         err, ST_FIELD_INVALID,
