@@ -1,12 +1,13 @@
 /* Trains a small language model in C, with the learning rate decided by greedylrd.
  *
- * The model predicts the next character of a text from the two before it: softmax regression, one weight for each
- * (position, character, next character), trained by plain SGD.  The last tenth of the text validates.  Debian has the
- * text on every machine: the GPL.  The rate starts too small on purpose; the daemon raises it.
+ * The model predicts the next character of a text from the two before it: softmax regression, one weight for
+ * each (position, character, next character), trained by plain SGD.  The last tenth of the text validates.
+ * Debian has the text on every machine: the GPL.  The rate starts too small on purpose; the daemon raises it.
  *
  *     train_c [--url URL] [--job NAME] [--text FILE] [--lr RATE] [--epochs N] [--budget MILLISECONDS]
  *
- * The same run again gets the recorded decisions: the text and the order of the examples are always the same. */
+ * The same run again gets the recorded decisions: the text and the order of the examples are always the same.
+ */
 #include <greedylr.h>
 
 #include <getopt.h>
@@ -79,7 +80,8 @@ static void train(struct model *model, const struct text *text, unsigned epoch, 
     size_t examples = text->train - CONTEXT, i = (size_t)epoch * 7919 % examples;
 
     for (size_t n = 0; n < examples; n++) {
-        i = (i + 4999) % examples; /* a prime that no text of ours is a multiple of: visits each example once */
+        i = (i + 4999) %
+            examples; /* a prime that no text of ours is a multiple of: visits each example once */
         const unsigned char *at = text->at + CONTEXT + i;
         predict(model, at, p);
         p[at[0]] -= 1; /* the gradient of the loss in the logits */
@@ -123,9 +125,12 @@ struct settings {
 static int parse(int argc, char **argv, struct settings *settings)
 {
     static const struct option options[] = {
-        {"url", required_argument, NULL, 'u'},    {"job", required_argument, NULL, 'j'},
-        {"text", required_argument, NULL, 't'},   {"lr", required_argument, NULL, 'l'},
-        {"epochs", required_argument, NULL, 'e'}, {"budget", required_argument, NULL, 'b'},
+        {"url", required_argument, NULL, 'u'},
+        {"job", required_argument, NULL, 'j'},
+        {"text", required_argument, NULL, 't'},
+        {"lr", required_argument, NULL, 'l'},
+        {"epochs", required_argument, NULL, 'e'},
+        {"budget", required_argument, NULL, 'b'},
         {NULL, 0, NULL, 0},
     };
 
@@ -162,8 +167,8 @@ static void run(struct glr_job *job, const struct settings *settings, const stru
         };
         /* Without an answer `decision` stays as it is: training goes on at the same rate. */
         enum glr_code code = glr_report(job, &report, &decision);
-        printf("%5u  %8.4f  %-10.4g  %-8s  %s\n", epoch, report.value, decision.lr, code ? "kept" : decision.action,
-               code ? glr_error()->message : decision.reason);
+        printf("%5u  %8.4f  %-10.4g  %-8s  %s\n", epoch, report.value, decision.lr,
+               code ? "kept" : decision.action, code ? glr_error()->message : decision.reason);
         fflush(stdout);
     }
     printf("loss %.17g of the trained model, %.4f from frequencies alone\n", validate(&model, text),
@@ -184,7 +189,8 @@ int main(int argc, char **argv)
     struct glr_job *job;
 
     if (parse(argc, argv, &settings)) {
-        fprintf(stderr, "usage: %s [--url URL] [--job NAME] [--text FILE] [--lr RATE] [--epochs N] [--budget MS]\n",
+        fprintf(stderr,
+                "usage: %s [--url URL] [--job NAME] [--text FILE] [--lr RATE] [--epochs N] [--budget MS]\n",
                 argv[0]);
         return 2;
     }

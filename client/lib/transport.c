@@ -152,7 +152,9 @@ int transport_read_token(const char *path, char *token, size_t room, char *error
     fclose(file);
     token[strcspn(token, "\r\n")] = '\0';
     if (open_to_all) return fail(error, size, "token file %s: everybody may read it; chmod o-r it", path);
-    return token[0] ? 0 : fail(error, size, "token file %s: its first line has to be a token, and is empty", path);
+    return token[0]
+               ? 0
+               : fail(error, size, "token file %s: its first line has to be a token, and is empty", path);
 }
 
 static int take_token(struct transport *t, const char *token, char *error, size_t size)

@@ -38,7 +38,8 @@ int transport_new(const char *url, const char *token, struct transport **out, ch
     __attribute__((warn_unused_result));
 void transport_free(struct transport *t);
 
-/* Reads a token, the first line of a file that not everybody may read, into token (room bytes).  0, or -1 as above. */
+/* Reads a token, the first line of a file that not everybody may read, into token (room bytes).  0, or -1 as
+ * above. */
 #define TRANSPORT_TOKEN_MAX 1024
 int transport_read_token(const char *path, char *token, size_t room, char *error, size_t size)
     __attribute__((warn_unused_result));

@@ -130,8 +130,8 @@ enum error_outcome {
       "The disk of the data directory is full; the daemon takes writes again by itself once there is room.") \
     X(STORE_FAILED, UNAVAILABLE, 0, UNKNOWN, "The store failed; the daemon restarts.  Repeat the request.")  \
     X(WAIT_INTERRUPTED, UNAVAILABLE, 0, RECORDED,                                                            \
-      "The daemon is stopping and the round goes on with the value; the same report again waits on, once "   \
-      "it is back.")                                                                                         \
+      "The daemon stops or its disk is full; the round goes on with the value: the same report again "       \
+      "waits on, once that is over.")                                                                        \
     X(CALLER_GONE, CANCELED, 0, NOTHING, "Nobody waits for the answer any more.")                            \
     X(DRAINING, UNAVAILABLE, 0, NOTHING, "The daemon is stopping; repeat the request once it is back.")      \
     X(OVERLOADED, UNAVAILABLE, 0, NOTHING, "Too much is waiting; repeat the request later.")                 \

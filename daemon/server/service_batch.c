@@ -94,7 +94,7 @@ static void on_item_durable(void *arg, struct change *change, const struct error
 /* What the item waits for; NULL: nothing. */
 static struct change *awaited(struct service *service, struct report *r)
 {
-    struct job *job;
+    struct job *job = NULL;
 
     if (r->failed) return NULL;
     if (r->waits) {
@@ -104,6 +104,8 @@ static struct change *awaited(struct service *service, struct report *r)
         if (r->change) change_ref(r->change);
     }
     struct change *change = r->change ? r->change : r->own;
+    /* A repeated value may be on its way for another request: with the last that is queued it is durable. */
+    if (r->waits && !change && job && job->pending) change = job->last;
     return change && !change->committed ? change : NULL;
 }
 

@@ -184,10 +184,23 @@ void rounds_end(struct job *job, struct change *change, const struct error *verd
     }
 }
 
+/* Whose value is durable is told so: it outlives what failed. */
+static void fail_unless_recorded(struct open_round *open, const struct error *err)
+{
+    struct error interrupted;
+
+    (void)error_set(&interrupted, ST_WAIT_INTERRUPTED,
+                    "%s; the value is kept, the same report again waits on", err->message);
+    while (open->waiters) {
+        struct waiter *w = open->waiters;
+        waiter_fail(w, open->round->reports[w->rank].recorded ? &interrupted : err);
+    }
+}
+
 void rounds_fail(struct job *job, const struct error *err)
 {
     while (job->rounds) {
-        fail_all(job->rounds, err);
+        fail_unless_recorded(job->rounds, err);
         rounds_close(job->rounds);
     }
     job->rounds_loaded = false;
@@ -320,8 +333,15 @@ static int start_deadline(struct open_round *open, struct error *err)
 
 /* ---- joining ---- */
 
+static int check_rank(uint32_t rank, uint32_t world_size, struct error *err)
+{
+    if (rank < world_size) return 0;
+    return error_set(err, ST_FIELD_INVALID, "rank: must be below world_size %u, got %u", world_size, rank);
+}
+
 /* A report of a later attempt begins it. */
-static int begin_attempt(struct service *service, struct job *job, uint32_t attempt, struct error *err)
+static int begin_attempt(struct service *service, struct job *job, uint32_t attempt, uint32_t rank,
+                         struct error *err)
 {
     const struct change make = {.drops_contributions = true};
     struct job_event event = {.kind = EVENT_BEGIN, .time_us = service_now_us()};
@@ -329,6 +349,7 @@ static int begin_attempt(struct service *service, struct job *job, uint32_t atte
     struct change *change;
 
     if (attempt == job->newest->attempt) return 0;
+    if (check_rank(rank, job->spec->ranks.world_size, err)) return (int)err->status;
     event.begin.has_attempt = true;
     event.begin.attempt = attempt;
     if (service_event(service, job, &event, &make, &change, err)) return (int)err->status;
@@ -344,9 +365,7 @@ static int find_round(struct service *service, struct job *job, const Greedylr__
     struct open_round *open = rounds_find(job, m->step);
     const struct ranks *ranks = open ? &open->round->ranks : &job->spec->ranks;
 
-    if (m->rank >= ranks->world_size)
-        return error_set(err, ST_FIELD_INVALID, "rank: must be below world_size %u, got %u",
-                         ranks->world_size, m->rank);
+    if (check_rank(m->rank, ranks->world_size, err)) return (int)err->status;
     if (!open && rounds_count(job) > ROUNDS_BEHIND)
         return error_set(err, ST_STEP_TOO_FAR_AHEAD,
                          "step: %u: %u later steps wait behind the open step %u already; report its missing "
@@ -425,7 +444,7 @@ int round_report(struct service *service, struct job *job, const Greedylr__V1__R
     if ((rc = job_admit(job->spec, job->newest, event, &r->err)) ||
         (rc = rounds_load(service, job, &r->err)) ||
         (rc = begin_attempt(service, job,
-                            event->report.has_attempt ? event->report.attempt : job->newest->attempt,
+                            event->report.has_attempt ? event->report.attempt : job->newest->attempt, m->rank,
                             &r->err)) ||
         (rc = find_round(service, job, m, &open, &r->err)) ||
         (rc = add_report(service, open, m->rank, &report, r)))

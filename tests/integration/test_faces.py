@@ -26,8 +26,6 @@ REST = {  # PROTOCOL.md's table
     "ImportState": ("PUT", "/v1/jobs/{job}/state"), "ExportState": ("GET", "/v1/jobs/{job}/state"),
     "Simulate": ("POST", "/v1/simulate"),
 }
-NOT_SERVED = ("BeginAttempt", "RewindJob", "ForkJob", "SetLr", "PauseJob", "ResumeJob", "FinishJob",
-              "ImportState", "ExportState")
 SERVICE = "/greedylr.v1.SchedulerService/"
 
 
@@ -81,14 +79,6 @@ class Faces(DaemonTest):
                          self.d.request("POST", SERVICE + name, "{}", {"Content-Type": "application/json"})[2]):
                 for refusal in (b"PATH_UNKNOWN", b"METHOD_NOT_ALLOWED"):
                     self.assertNotIn(refusal, text, name)
-
-    def test_not_served_says_so(self):
-        self.d.ok("POST", "/v1/jobs", {"job": "x", "lr": 0.1})
-        for name in NOT_SERVED:
-            verb, path = REST[name]
-            status, answer = self.d.call(verb, path.replace("{job}", "x"), None if verb == "GET" else "{}")
-            self.assertEqual((status, answer["code"], reason(answer)), (501, "unimplemented", "NOT_SERVED"), name)
-            self.assertIn(name, answer["message"])
 
     def test_reads_agree(self):
         self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": [0.1, 0.01], "group_names": ["x", "y"], "labels": ["t=1"],

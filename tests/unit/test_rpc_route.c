@@ -376,8 +376,8 @@ Test(rpc_route, connect_gets)
         "?base64=1&message=eyJqb2IiOiJ4In0%3D&encoding=json", "?encoding=proto&base64=1&message=CgF4",
         "?encoding=json&base64=yes&message=%7B%22job%22:%22x%22%7D",
         /* What proxies add: 17 parameters, one twice, one malformed, one with a long name. */
-        "?a=1&a=2&%zz=1&b&c&d&e&f&g&h&i&j&k&l&m&n&encoding=proto&base64=1&message=CgF4"
-        "&nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn=1",
+        ("?a=1&a=2&%zz=1&b&c&d&e&f&g&h&i&j&k&l&m&n&encoding=proto&base64=1&message=CgF4"
+         "&nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn=1"),
         "?encoding=proto&message=%0a%01x"};
     static const struct {
         const char *query;
