@@ -78,9 +78,9 @@ else
     stage include-directions tests/check-includes.sh
     stage proto-lint make lint
     stage proto-breaking make breaking
-    stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit headers
-    stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit headers
-    stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit
+    stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit $gcc/clib_driver headers
+    stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit $clang/clib_driver headers
+    stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit $asan/clib_driver
     stage unit $gcc/unit --timeout 120
     stage unit-clang $clang/unit --timeout 120
     stage unit-asan-ubsan $asan/unit --timeout 300

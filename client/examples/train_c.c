@@ -80,8 +80,7 @@ static void train(struct model *model, const struct text *text, unsigned epoch, 
     size_t examples = text->train - CONTEXT, i = (size_t)epoch * 7919 % examples;
 
     for (size_t n = 0; n < examples; n++) {
-        i = (i + 4999) %
-            examples; /* a prime that no text of ours is a multiple of: visits each example once */
+        i = (i + 4999) % examples; /* a prime: each example once, unless their number is a multiple of it */
         const unsigned char *at = text->at + CONTEXT + i;
         predict(model, at, p);
         p[at[0]] -= 1; /* the gradient of the loss in the logits */

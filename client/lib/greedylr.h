@@ -5,11 +5,14 @@
  *     const double lr = 0.1;
  *     struct glr_decision d = {.size = sizeof d, .lr = lr};
  *
- *     if (glr_client_open(NULL, &client) || glr_job_create(client, "demo", &lr, 1, NULL, &job))
- * ...glr_error()->message for (uint32_t step = 1; step <= 100; step++) { struct glr_report r = {.size =
- * sizeof r, .value = train_and_validate(d.lr), .has_step = true, .step = step}; glr_report(job, &r, &d); //
- * on failure d stays as it is: the rate is kept
+ *     if (glr_client_open(NULL, &client)) errx(1, "%s", glr_error()->message);
+ *     enum glr_code code = glr_job_create(client, "demo", &lr, 1, NULL, &job);
+ *     if (code && code != GLR_UNAVAILABLE) errx(1, "%s", glr_error()->message);
+ *     for (uint32_t step = 1; step <= 100; step++) {
+ *         struct glr_report r = {.size = sizeof r, .value = train_and_validate(d.lr), .has_step = true, .step
+ * = step}; glr_report(job, &r, &d); // on failure d stays as it is: the rate is kept
  *     }
+ *     glr_flush(job);
  *     glr_job_close(job);
  *     glr_client_close(client);
  *
@@ -218,7 +221,8 @@ GLR_API size_t glr_held(const struct glr_job *job);
  * dropped, or made obsolete by glr_begin or glr_rewind. */
 GLR_API size_t glr_lost(const struct glr_job *job);
 
-/* Hands in what is held, for at most the budget: before a program ends.  GLR_OK: nothing is held any more. */
+/* Hands in what is held, for at most the budget, even if the daemon did not answer lately: before a program
+ * ends. GLR_OK: nothing is held any more. */
 GLR_API enum glr_code glr_flush(struct glr_job *job);
 
 /* ---- Rates ---- */

@@ -146,5 +146,6 @@ size_t glr_lost(const struct glr_job *job)
 
 enum glr_code glr_flush(struct glr_job *job)
 {
+    job->client->away_until_ms = 0; /* the last chance before a program ends */
     return job_flush(job, client_deadline(job->client));
 }
