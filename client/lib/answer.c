@@ -1,4 +1,4 @@
-/* JSON to structs by tables of fields, so that a field is one line. */
+/* JSON to structs by a table of fields, so that a field is one line. */
 #include "lib/answer.h"
 
 #include "lib/error.h"
@@ -7,23 +7,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIELD(name)                                                                                          \
+enum kind { NUMBER, TEXT, UINT, FLAG };
+#define FIELD(kind, name)                                                                                    \
     {                                                                                                        \
-#name, offsetof(struct glr_decision, name)                                                           \
+        kind, #name, offsetof(struct glr_decision, name)                                                     \
     }
-struct field {
+static const struct {
+    enum kind kind;
     const char *name;
     size_t offset;
+} fields[] = {
+    FIELD(NUMBER, value),    FIELD(NUMBER, smoothed), FIELD(NUMBER, best),
+    FIELD(TEXT, action),     FIELD(TEXT, reason),     FIELD(TEXT, stage),
+    FIELD(TEXT, policy),     FIELD(TEXT, actor),      FIELD(TEXT, time),
+    FIELD(UINT, step),       FIELD(UINT, attempt),    FIELD(UINT, revision),
+    FIELD(UINT, num_good),   FIELD(UINT, num_bad),    FIELD(UINT, ranks),
+    FIELD(FLAG, at_min),     FIELD(FLAG, at_max),     FIELD(FLAG, plateaued),
+    FIELD(FLAG, duplicate),  FIELD(FLAG, conflict),   FIELD(FLAG, applied_mismatch),
+    FIELD(FLAG, superseded),
 };
-static const struct field numbers[] = {FIELD(lr), FIELD(value), FIELD(smoothed), FIELD(best)};
-static const struct field texts[] = {FIELD(action), FIELD(reason), FIELD(stage),
-                                     FIELD(policy), FIELD(actor),  FIELD(time)};
-static const struct field uints[] = {FIELD(step),     FIELD(attempt), FIELD(revision),
-                                     FIELD(num_good), FIELD(num_bad), FIELD(ranks)};
-static const struct field flags[] = {FIELD(at_min),    FIELD(at_max),   FIELD(plateaued),
-                                     FIELD(duplicate), FIELD(conflict), FIELD(applied_mismatch),
-                                     FIELD(superseded)};
-#define EACH(f, table) (const struct field *f = table; f < table + sizeof table / sizeof *table; f++)
 
 static double number_of(const json_t *value)
 {
@@ -32,11 +34,6 @@ static double number_of(const json_t *value)
     if (json_is_number(value)) return json_number_value(value);
     if (!text) return NAN;
     return !strcmp(text, "Infinity") ? INFINITY : !strcmp(text, "-Infinity") ? -INFINITY : NAN;
-}
-
-double answer_number(const json_t *object, const char *key)
-{
-    return number_of(json_object_get(object, key));
 }
 
 uint32_t answer_uint(const json_t *object, const char *key)
@@ -93,35 +90,31 @@ void answer_rates(const struct answer *answer, uint32_t revision, struct glr_rat
     };
 }
 
+static void fill(char *at, enum kind kind, const json_t *value)
+{
+    double number = number_of(value);
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    uint32_t uint = (uint32_t)json_integer_value(value);
+    bool flag = json_is_true(value);
+
+    switch (kind) {
+    case NUMBER: memcpy(at, &number, sizeof number); break;
+    case TEXT: memcpy(at, &text, sizeof text); break;
+    case UINT: memcpy(at, &uint, sizeof uint); break;
+    case FLAG: memcpy(at, &flag, sizeof flag); break;
+    }
+}
+
 void answer_decision(const struct answer *answer, struct glr_decision *decision)
 {
-    char *at = (char *)decision;
-
-    *decision = (struct glr_decision){.size = sizeof *decision, .lrs = answer->lrs, .groups = answer->groups};
-    decision->has_step = json_object_get(answer->json, "step");
-    for
-        EACH(f, numbers)
-        {
-            double x = answer_number(answer->json, f->name);
-            memcpy(at + f->offset, &x, sizeof x);
-        }
-    for
-        EACH(f, texts)
-        {
-            const char *text = json_string_value(json_object_get(answer->json, f->name));
-            if (!text) text = "";
-            memcpy(at + f->offset, &text, sizeof text);
-        }
-    for
-        EACH(f, uints)
-        {
-            uint32_t n = answer_uint(answer->json, f->name);
-            memcpy(at + f->offset, &n, sizeof n);
-        }
-    for
-        EACH(f, flags)
-        {
-            bool set = json_is_true(json_object_get(answer->json, f->name));
-            memcpy(at + f->offset, &set, sizeof set);
-        }
+    *decision = (struct glr_decision){
+        .size = sizeof *decision,
+        .lr = answer->lrs[0],
+        .lrs = answer->lrs,
+        .groups = answer->groups,
+        .has_step = json_object_get(answer->json, "step"),
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        fill((char *)decision + fields[i].offset, fields[i].kind,
+             json_object_get(answer->json, fields[i].name));
 }

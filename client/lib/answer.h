@@ -23,10 +23,9 @@ enum glr_code answer_take(struct answer *answer, json_t *json) __attribute__((wa
 void answer_rates(const struct answer *answer, uint32_t revision, struct glr_rates *rates);
 void answer_decision(const struct answer *answer, struct glr_decision *decision);
 
-/* A number of the contract, which may be written "NaN", "Infinity" or "-Infinity"; NAN if it is absent. */
-double answer_number(const json_t *object, const char *key);
+/* 0 if it is absent. */
 uint32_t answer_uint(const json_t *object, const char *key);
-/* A double as the contract writes it; NULL: out of memory. */
+/* A double as the contract writes it, "NaN" and "Infinity" included; NULL: out of memory. */
 json_t *answer_from_number(double x) __attribute__((warn_unused_result));
 
 #endif

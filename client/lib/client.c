@@ -148,12 +148,17 @@ enum glr_code client_call(struct glr_client *client, const struct client_request
 {
     bool probing = client->away_until_ms;
     int64_t now = clock_ms(), left = deadline_ms - now, retry_after = 0;
-    enum glr_code code = GLR_UNAVAILABLE;
+    /* What is left behind other requests of the same call may be too little to tell whether the daemon is
+     * away. */
+    bool fair = left >= PROBE_MS || left >= client->budget_ms / 2;
+    enum glr_code code;
 
     *out = NULL;
     if (now < client->away_until_ms) return away(client, now);
+    if (left <= 0)
+        return error_set(GLR_UNAVAILABLE, "NO_ANSWER", "the budget of %lld ms is used up; call again",
+                         (long long)client->budget_ms);
     for (unsigned tries = 0;; tries++) {
-        if (left < 1) left = 1;
         code = send_once(client, request, probing && left > PROBE_MS ? PROBE_MS : left, &retry_after, out);
         if (!code || !error_is_passing()) {
             client->away_until_ms = 0;
@@ -166,12 +171,11 @@ enum glr_code client_call(struct glr_client *client, const struct client_request
         }
         int64_t pause = clock_backoff(tries);
         if (retry_after > pause) pause = retry_after;
-        left = deadline_ms - clock_ms();
-        if (pause >= left) break;
+        left = deadline_ms - clock_ms() - pause;
+        if (left <= 0) break;
         clock_sleep(pause);
-        left -= pause;
     }
     if (!error_is_passing()) return code;
-    client->away_until_ms = clock_ms() + AWAY_MS;
+    if (fair) client->away_until_ms = clock_ms() + AWAY_MS;
     return error_give_up();
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define SIZE_MAX_OF_A_STRUCT 4096 /* no version will reach it: a size that was not set is found out */
+#define STRUCT_MAX 4096 /* no version will reach it: a size that was never set is found out */
 
 static size_t size_of(const void *callers)
 {
@@ -17,9 +17,10 @@ static size_t size_of(const void *callers)
 
 enum glr_code struct_check(const void *callers, size_t least, const char *name)
 {
-    if (size_of(callers) >= least) return GLR_OK;
-    return error_argument("struct %s: its size is %zu, at least %zu is needed; set .size = sizeof the struct",
-                          name, size_of(callers), least);
+    size_t size = size_of(callers);
+
+    if (size >= least && size <= STRUCT_MAX) return GLR_OK;
+    return error_argument("struct %s: its size cannot be %zu; set .size = sizeof the struct", name, size);
 }
 
 enum glr_code struct_take(void *own, size_t size, const void *callers, size_t least, const char *name)

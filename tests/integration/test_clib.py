@@ -35,8 +35,11 @@ class Driver:
         self.opened = self.line()
 
     def line(self):
+        too_long = threading.Timer(120, self.process.kill)
+        too_long.start()
         line = self.process.stdout.readline()
-        assert line, self.process.communicate()[1]
+        too_long.cancel()
+        assert line, (self.process.wait(), self.process.stderr.read())
         return json.loads(line)
 
     def send(self, *words):
@@ -366,8 +369,7 @@ class Forgetful(threading.Thread):
                 with s:
                     while request := self.request(s):
                         with socket.create_connection(("127.0.0.1", self.port)) as up:
-                            up.sendall(request)
-                            up.shutdown(socket.SHUT_WR)
+                            up.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
                             answer = b"".join(iter(lambda: up.recv(65536), b""))
                         self.passed += 1
                         if self.passed <= self.drops:
