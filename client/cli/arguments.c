@@ -18,7 +18,7 @@ static const struct option options[OPTIONS] = {
                     "where the daemon is: http://HOST:PORT, https://HOST:PORT or unix:/PATH; default "
                     "GREEDYLR_URL, then http://127.0.0.1:8571"},
     [OPTION_TOKEN_FILE] = {"token-file", 0, "FILE", NULL,
-                           "file with the token, id.secret, that nobody else can read; default "
+                           "file with the token, id.secret, that not everybody can read; default "
                            "GREEDYLR_TOKEN_FILE"},
     [OPTION_TIMEOUT] =
         {"timeout", 0, "TIME", NULL,

@@ -4,7 +4,6 @@
  * all if it has not: somebody else listens there, or a proxy speaks for it. */
 #include "cli/call.h"
 
-#include "cli/file.h"
 #include "cli/text.h"
 
 #include <errno.h>
@@ -14,6 +13,7 @@
 #include <string.h>
 
 #define ERROR_MAX       700
+#define TOKEN_MAX       1024
 #define TIMEOUT_MS      30000L
 #define WAIT_TIMEOUT_MS 330000L /* above the longest wait of the contract, 300 s */
 
@@ -43,30 +43,16 @@ int finish_output(void)
 
 /* ---- opening ---- */
 
-static int read_token(const struct invocation *in, char **token)
-{
-    const char *source = "--token-file", *path = in->options[OPTION_TOKEN_FILE];
-    char error[ERROR_MAX];
-
-    *token = NULL;
-    if (!path) {
-        source = "GREEDYLR_TOKEN_FILE";
-        path = getenv(source);
-    }
-    if (!path || !*path) return 0;
-    *token = file_read_token(source, path, error, sizeof(error));
-    return *token ? 0 : usage_error(in, "%s", error);
-}
-
 int session_open(const struct invocation *in, struct transport **out)
 {
-    char *token, error[ERROR_MAX];
-    int rc = read_token(in, &token);
+    const char *path =
+        in->options[OPTION_TOKEN_FILE]; /* without it the transport looks at GREEDYLR_TOKEN_FILE */
+    char token[TOKEN_MAX], error[ERROR_MAX];
 
-    if (rc) return rc;
-    rc = transport_new(in->options[OPTION_URL], token, out, error, sizeof(error));
-    free(token);
-    return rc ? usage_error(in, "%s", error) : 0;
+    if ((path && transport_read_token(path, token, sizeof(token), error, sizeof(error))) ||
+        transport_new(in->options[OPTION_URL], path ? token : NULL, out, error, sizeof(error)))
+        return usage_error(in, "%s", error);
+    return 0;
 }
 
 /* ---- refusals ---- */

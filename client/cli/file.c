@@ -7,12 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define TOKEN_MAX 1000
-
-static char *read_all(FILE *file, size_t max, size_t *len)
+static char *read_all(FILE *file, size_t *len)
 {
     char *text = NULL;
     size_t cap = 0, got;
@@ -22,7 +18,7 @@ static char *read_all(FILE *file, size_t max, size_t *len)
         if (cap - *len < 2) text = need(realloc(text, cap = cap ? cap * 2 : 4096));
         got = fread(text + *len, 1, cap - *len - 1, file);
         *len += got;
-    } while (got && *len <= max);
+    } while (got && *len <= FILE_READ_MAX);
     text[*len] = '\0';
     return text;
 }
@@ -35,7 +31,7 @@ char *file_read(const char *path, char *error, size_t size)
     char *text = NULL;
     size_t len = 0;
 
-    if (file) text = read_all(file, FILE_READ_MAX, &len);
+    if (file) text = read_all(file, &len);
     if (!file || ferror(file))
         snprintf(error, size, "%s: cannot be read: %s", name, strerror(errno));
     else if (len > FILE_READ_MAX)
@@ -47,43 +43,5 @@ char *file_read(const char *path, char *error, size_t size)
     if (file && !standard) fclose(file);
     if (!*error) return text;
     free(text);
-    return NULL;
-}
-
-/* Group members may read a file that root lent us on purpose (credentials of a service); of our own nobody
- * may. */
-static bool is_private(const struct stat *info)
-{
-    unsigned others = info->st_uid == 0 && geteuid() != 0 ? 0037 : 0077;
-
-    return !(info->st_mode & others);
-}
-
-char *file_read_token(const char *source, const char *path, char *error, size_t size)
-{
-    struct stat info;
-    FILE *file = fopen(path, "re");
-    char *text = NULL;
-    size_t len;
-
-    if (!file || fstat(fileno(file), &info)) {
-        snprintf(error, size, "%s %s: cannot be read: %s", source, path, strerror(errno));
-    } else if (!S_ISREG(info.st_mode)) {
-        snprintf(error, size, "%s %s: is not a file", source, path);
-    } else if (!is_private(&info)) {
-        snprintf(error, size,
-                 "%s %s: other users can read or change it; chmod 600 %s, and make a new token if it is old",
-                 source, path, path);
-    } else {
-        text = read_all(file, TOKEN_MAX, &len);
-        text[strcspn(text, "\r\n")] = '\0';
-        if (*text && strchr(text, '.')) {
-            fclose(file);
-            return text;
-        }
-        snprintf(error, size, "%s %s: its first line has to be a token, id.secret", source, path);
-    }
-    free(text);
-    if (file) fclose(file);
     return NULL;
 }

@@ -1,4 +1,4 @@
-/* Files that are read: values, state, settings, tokens. */
+/* Files that are read: values, state, settings. */
 #ifndef GREEDYLR_CLI_FILE_H
 #define GREEDYLR_CLI_FILE_H
 
@@ -9,9 +9,5 @@
 /* The whole text of a file, "-" being standard input, at most FILE_READ_MAX bytes; the caller frees it.
  * NULL: error (size bytes) says why; a NUL byte is a reason too. */
 char *file_read(const char *path, char *error, size_t size);
-
-/* The token ("id.secret", the first line) of a file that nobody else may read; the caller frees it.
- * source: where the path was given, for the error. */
-char *file_read_token(const char *source, const char *path, char *error, size_t size);
 
 #endif
