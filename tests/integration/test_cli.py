@@ -138,7 +138,8 @@ class Life(CliTest):
         said = self.cli("report", "demo", "--step", "5", "--loss", "1", code=1)
         self.assertIn("JOB_FINISHED", said)
         self.assertIn("greedylr resume demo", said)
-        actions = [d["action"] for d in self.json("history", "demo")["decisions"]]
+        actions = [d["action"] for d in self.json("history", "demo", "--superseded")["decisions"]]
+        self.assertNotIn("raise", [d["action"] for d in self.json("history", "demo")["decisions"]])
         for action in ("raise", "pause", "resume", "override", "begin", "rewind", "update", "finish"):
             self.assertIn(action, actions)
         self.assertEqual([j["job"] for j in self.json("list")["jobs"]], ["demo", "other"])
