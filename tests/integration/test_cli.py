@@ -321,6 +321,7 @@ class Output(CliTest):
     def test_csv_is_the_daemons(self):
         self.fill("c", [1 / 3, "Infinity", 0.1 * 3, 1e-300, 5e-324, 2 ** 60], lr=[0.1, 0.2])
         self.cli("update", "c", "--greedy.patience", "9")
+        self.cli("pause", "c")  # its reason has a comma
         self.assertEqual(run("history", "c", "-o", "csv", text=False, GREEDYLR_URL=self.url).stdout,
                          self.d.request("GET", "/v1/jobs/c/decisions?format=csv")[2])
         rows = list(csv.DictReader(io.StringIO(self.cli("list", "-o", "csv"))))
