@@ -5,7 +5,7 @@ import { Code } from "@connectrpc/connect";
 import { fails } from "./client.js";
 import { until } from "./harness.js";
 
-const RECORDED = "the value is recorded: the same request waits on";
+export const RECORDED = "the value is recorded: the same request waits on";
 const ms = (n) => ({ seconds: BigInt(Math.floor(n / 1000)), nanos: (n % 1000) * 1e6 });
 
 export function rounds(use) {
