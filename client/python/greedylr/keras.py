@@ -20,7 +20,7 @@ from .session import Session
 log = logging.getLogger("greedylr")
 
 
-class GreedyLRCallback(keras.callbacks.Callback):  # type: ignore[misc]
+class GreedyLRCallback(keras.callbacks.Callback):
     """Reports a metric after each epoch, at the step epoch + 1, and sets the optimizer's rate.
 
     monitor  name of the metric.

@@ -25,7 +25,7 @@ from .scheduler import GreedyLR
 log = logging.getLogger("greedylr")
 
 
-class GreedyLRCallback(Callback):  # type: ignore[misc]
+class GreedyLRCallback(Callback):
     """Reports a logged metric after each validation, at the step global_step, and sets the first optimizer's rates.
 
     monitor  name of the metric; where ranks hold different values they are combined.

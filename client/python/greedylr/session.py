@@ -31,10 +31,15 @@ REDUCE = ("mean", "min", "max", "median", "first")
 STEP_MAX = 2**32 - 1
 #: Losses handed in with one request.
 CHUNK = 100
-#: Bytes of a record that says what a rank reports, and of one that says what came of it (plus 32 a group).
-_ENTRY_ROOM, _OUTCOME_ROOM = 512, 2560
+#: Bytes of a record that says what a rank reports.
+ENTRY_ROOM = 512
 
 Outcome = Dict[str, Any]
+
+
+def room(groups: int) -> int:
+    """Bytes of a record that says what came of a report."""
+    return 2560 + 64 * groups
 
 
 class _Target(NamedTuple):
@@ -132,7 +137,7 @@ class Session:
         if self.rounds and ranks.size > 1:
             self._step_of_rounds(ranks, entry, applied)
         else:
-            at, single = self._agreed(ranks.gather(entry, _ENTRY_ROOM))
+            at, single = self._agreed(ranks.gather(entry, ENTRY_ROOM))
             outcome = self._of_rank_0(ranks, lambda: self._contact(at, single, 1.0, None, applied))
             self._settle(outcome, Missed(at, (single,), (1.0,)), single)
         return self.lrs
@@ -189,7 +194,7 @@ class Session:
                 record["outcome"] = self._brief(outcome)
             except BaseException as error:  # the other ranks are about to wait for this one
                 record, broken = {"error": cut(f"{type(error).__name__}: {error}", 200)}, error
-        records = ranks.gather(record, self._room())
+        records = ranks.gather(record, room(len(self.lrs)))
         if broken is not None:
             raise broken
         at, single = self._agreed(records)
@@ -207,9 +212,6 @@ class Session:
         best = min(kinds, key=("refusal", "decision", "outage", "waiting").index)
         return outcomes[kinds.index(best)]
 
-    def _room(self) -> int:
-        return _OUTCOME_ROOM + 32 * len(self.lrs)
-
     def _of_rank_0(self, ranks: Ranks, make: Callable[[], Outcome]) -> Outcome:
         """What rank 0 makes, on every rank; if it breaks there, every rank raises."""
         if ranks.size == 1:
@@ -219,9 +221,9 @@ class Session:
             try:
                 outcome = self._brief(make())
             except BaseException as error:
-                ranks.broadcast({"broken": cut(f"{type(error).__name__}: {error}")}, self._room())
+                ranks.broadcast({"broken": cut(f"{type(error).__name__}: {error}")}, room(len(self.lrs)))
                 raise
-        outcome = ranks.broadcast(outcome, self._room())
+        outcome = ranks.broadcast(outcome, room(len(self.lrs)))
         if "broken" in outcome:
             raise RuntimeError(f"rank 0: {outcome['broken']}")
         return outcome
@@ -504,7 +506,7 @@ class Session:
         different steps, GreedyLRError where the daemon refuses.
         """
         ranks = self._present()
-        seen = ranks.gather(self._loadable(ranks, state), _ENTRY_ROOM)
+        seen = ranks.gather(self._loadable(ranks, state), ENTRY_ROOM)
         for rank, entry in enumerate(seen):
             if "error" in entry:
                 raise ValueError(entry["error"])

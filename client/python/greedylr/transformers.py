@@ -25,7 +25,7 @@ from .scheduler import GreedyLR
 log = logging.getLogger("greedylr")
 
 
-class GreedyLRCallback(TrainerCallback):  # type: ignore[misc]
+class GreedyLRCallback(TrainerCallback):
     """Reports a metric of each evaluation at the step global_step and sets the rates.
 
     metric   key of the evaluation's metrics; evaluations without it (other data sets) are passed over.
