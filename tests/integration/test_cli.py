@@ -309,6 +309,14 @@ class Output(CliTest):
         self.assertEqual(rest["decisions"], want[10:15])
         self.assertEqual(self.json("history", "big", "--from-step", "100", "--to-step", "1500")["decisions"], want[99:1500])
         self.assertEqual(len(self.cli("history", "big").splitlines()), 2346)
+        page = self.json("history", "big", "--page_size", "10")
+        self.assertEqual(page["decisions"], want[:10])
+        rest = self.json("history", "big", "--page-token", page["next_page_token"], "--page-size", "5")
+        self.assertEqual(rest["decisions"], want[10:15])
+        self.assertEqual(self.json("history", "big", "--from-step", "100", "--to-step", "1500")["decisions"], want[99:1500])
+        self.assertEqual(len(self.cli("history", "big").splitlines()), 2346)
+        thin = self.json("history", "big", "--max-points", "50")["decisions"]
+        self.assertEqual(thin, self.d.ok("GET", "/v1/jobs/big/decisions?max_points=50&page_size=1000")["decisions"])
         r = run("history", "big", "--page-size", "10", GREEDYLR_URL=self.url)
         self.assertIn("--page-token " + page["next_page_token"], r.stderr)
         for i in range(3):
@@ -325,7 +333,7 @@ class Output(CliTest):
         self.assertEqual(run("history", "c", "-o", "csv", text=False, GREEDYLR_URL=self.url).stdout,
                          self.d.request("GET", "/v1/jobs/c/decisions?format=csv")[2])
         rows = list(csv.DictReader(io.StringIO(self.cli("list", "-o", "csv"))))
-        self.assertEqual((rows[0]["job"], rows[0]["state.lrs"].count(";"), rows[0]["status"]), ("c", 1, "active"))
+        self.assertEqual((rows[0]["job"], rows[0]["state.lrs"].count(";"), rows[0]["status"]), ("c", 1, "paused"))
         rows = list(csv.DictReader(io.StringIO(self.cli("simulate", "--lr", "0.1", "--losses", "1,2", "-o", "csv"))))
         self.assertEqual([r["value"] for r in rows], ["1", "2"])
 
