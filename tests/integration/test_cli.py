@@ -477,7 +477,7 @@ class Watch(CliTest):
         self.assertEqual(process.wait(20), 0)
         process, lines, said = None, None, None
         self.d.start()
-        process, lines, said = self.watch("w", "--timeout", "300ms")
+        process, lines, said = self.watch("w", "--timeout", "1500ms")
         wait_until(lambda: lines)
         self.d.kill()
         self.assertEqual(process.wait(30), 3)
@@ -722,7 +722,10 @@ class Completion(CliTest):
                             (("get", "-o", "c"), []), (("completion", ""), ["bash", "zsh"]), (("help", "fo"), ["fork"]),
                             (("report", "demo", ""), []), (("report", "demo", "--loss", ""), []), (("nonsense", ""), list(commands())),
                             (("import", "demo", ""), []), (("--url", self.url, "get", "oth"), ["other"])):
-            self.assertEqual(self.bash(*words), want, words)
+            found = self.bash(*words)
+            for _ in range(20):  # on a busy machine the daemon may need more than the 300 ms it is given
+                found = found if found == want else self.bash(*words)
+            self.assertEqual(found, want, words)
         for name in commands():
             self.assertIn("--url", self.bash(name, "--"))
 
@@ -757,8 +760,11 @@ class Completion(CliTest):
             nonlocal shown
             end = time.monotonic() + 30
             while text not in shown:
-                if time.monotonic() > end or not select.select([main], [], [], 30)[0]:
+                if time.monotonic() > end:
                     self.fail("%r does not come: %r" % (text, shown))
+                if not select.select([main], [], [], 3)[0]:
+                    os.write(main, b"\t")  # the daemon was not in time
+                    continue
                 shown += os.read(main, 65536).decode(errors="replace")
 
         try:
