@@ -272,8 +272,8 @@ GLR_API enum glr_code glr_rewind_initial(struct glr_job *job, uint32_t attempt,
 
 /* ---- Watching ---- */
 
-/* Called for each decision and operator's act, in order; and with NULL about once a second while nothing
- * happens. Non-zero ends the watch.  May use the client, where the watch runs in the client's thread. */
+/* Called for each decision and operator's act, in order; and with NULL about once a second, so that
+ * it may end.  Non-zero ends the watch.  May use the client, where the watch runs in the client's thread. */
 typedef int (*glr_watch_fn)(void *arg, const struct glr_decision *decision);
 
 /* Follows a job as its decisions become durable; returns when the callback ends it (GLR_OK), or when there is

@@ -59,7 +59,8 @@ int transport_call(struct transport *t, const char *method, const char *path, co
 int transport_stream(struct transport *t, const char *path, const char *last_event_id,
                      transport_event_fn on_event, void *arg) __attribute__((warn_unused_result));
 
-/* From now on calls on_idle about once a second while a stream is open; non-zero stops it.  NULL: no longer.
+/* From now on calls on_idle while a stream is open, about once a second and whenever bytes come; non-zero
+ * stops it.  NULL: no longer.
  */
 void transport_on_idle(struct transport *t, int (*on_idle)(void *arg), void *arg);
 

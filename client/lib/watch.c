@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define IDLE_MS       1000
+#define IDLE_MS       900  /* curl calls once a second */
 #define FIRST_CALL_MS 2000 /* for the revision to begin with */
 
 struct watch {
@@ -22,6 +22,7 @@ struct watch {
     uint32_t revision;  /* seen last */
     bool heard;         /* since the stream was opened */
     bool stopped;       /* by the callback */
+    int64_t idle_ms;    /* when to call it next without a decision */
     enum glr_code code; /* the daemon ended it */
 };
 
@@ -29,7 +30,9 @@ static int on_idle(void *arg)
 {
     struct watch *w = arg;
 
-    w->stopped = w->stopped || w->on_decision(w->arg, NULL);
+    if (w->stopped || clock_ms() < w->idle_ms) return w->stopped;
+    w->idle_ms = clock_ms() + IDLE_MS;
+    w->stopped = w->on_decision(w->arg, NULL);
     return w->stopped;
 }
 
@@ -103,15 +106,15 @@ static enum glr_code follow(struct watch *w)
 static void pause_watch(struct watch *w, int64_t ms)
 {
     for (int64_t end = clock_ms() + ms; !on_idle(w) && clock_ms() < end;) {
-        int64_t left = end - clock_ms();
-        clock_sleep(left < IDLE_MS ? left : IDLE_MS);
+        int64_t now = clock_ms(), until = w->idle_ms < end ? w->idle_ms : end;
+        clock_sleep(until - now);
     }
 }
 
 enum glr_code glr_watch(const struct glr_client *client, const char *id, const uint32_t *after_revision,
                         glr_watch_fn on_decision, void *arg)
 {
-    struct watch w = {.id = id, .on_decision = on_decision, .arg = arg};
+    struct watch w = {.id = id, .on_decision = on_decision, .arg = arg, .idle_ms = clock_ms() + IDLE_MS};
     char error[512];
 
     if (client_check_id(id)) return GLR_INVALID_ARGUMENT;

@@ -1,9 +1,11 @@
 /* Drives libgreedylr for test_clib.py: one command a line on standard input, one answer a line as JSON.
  *
- *     clib_driver [BUDGET_MS [TOKEN]]      the daemon is that of GREEDYLR_URL
- *     create ID LR,LR... [SETTINGS]    open ID    close    report NAME=VALUE...    get    wait STEP    begin
- * [STEP] rewind STEP ATTEMPT    initial ATTEMPT    held    flush    budget MS    watch ID AFTER|- COUNT sizes
- *     threads COUNT REPORTS */
+ *     clib_driver [BUDGET_MS [TOKEN]]; the daemon is that of GREEDYLR_URL
+ *
+ *     create ID LR,LR... [SETTINGS]    open ID    close
+ *     report NAME=VALUE...    get    wait STEP    held    flush    budget MS
+ *     begin [STEP]    rewind STEP ATTEMPT    initial ATTEMPT
+ *     watch ID AFTER|- COUNT [IDLE]    sizes    threads COUNT REPORTS */
 #include <greedylr.h>
 
 #include <jansson.h>
@@ -156,8 +158,10 @@ static int on_decision(void *arg, const struct glr_decision *d)
 static json_t *do_watch(char *arguments)
 {
     const char *id = strsep(&arguments, " "), *after = strsep(&arguments, " ");
+    const char *count = strsep(&arguments, " ");
     uint32_t revision = (uint32_t)strtoul(after, NULL, 10);
-    struct watched w = {.left = strtol(arguments, NULL, 10), .idle = 120};
+    struct watched w = {.left = strtol(count, NULL, 10),
+                        .idle = arguments ? strtol(arguments, NULL, 10) : 120};
 
     return outcome(glr_watch(client, id, *after == '-' ? NULL : &revision, on_decision, &w));
 }

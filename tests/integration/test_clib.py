@@ -613,6 +613,14 @@ class Watching(ClibTest):
         text = self.d.request("GET", "/metrics")[2].decode()
         return float(re.search(r"^greedylrd_watchers(?:\{[^}]*\})? (\S+)", text, re.M)[1])
 
+    def test_a_quiet_watch_can_be_ended(self):
+        self.c.ok("create", "w", "0.1")
+        self.assertEqual(self.c.do("watch", "w", 0, 1, 2), {"code": "ok"})
+        self.d.kill()
+        self.assertEqual(self.c.do("watch", "w", 0, 1, 2), {"code": "ok"})
+        self.assertEqual(self.c.do("watch", "w", "-", 1, 2), {"code": "ok"})
+        self.d.start()
+
     def test_the_end_of_the_job_ends_it(self):
         self.refused(["watch", "nobody", "-", "1"], "not_found", "JOB_NOT_FOUND")
         self.refused(["watch", "nobody", "0", "1"], "not_found", "JOB_NOT_FOUND")
