@@ -460,11 +460,30 @@ class Limits(WatchTest):
 
 
 class Ends(WatchTest):
+    def unread(self, w):
+        """Bytes that the kernel holds on the daemon's side of the connection."""
+        port = "%04X" % w.s.getsockname()[1]
+        with open("/proc/net/tcp") as f:
+            for row in (line.split() for line in f):
+                if row[2].endswith(":" + port):
+                    return int(row[4].split(":")[0], 16)
+        return 0
+
+    def wait_until_stuck(self, w):
+        seen = [0]
+
+        def same():
+            time.sleep(0.2)
+            seen.append(self.unread(w))
+            return seen[-1] and seen[-1] == seen[-2]
+        wait_until(same)
+
     def test_drain(self):
         self.create("a", **WIDE)
         self.batch("a", 200)
         live, frames, behind = self.watch("a"), self.connect({"job": "a"}), self.watch("a", 0, receive=4096)
         behind.decisions(1)
+        self.wait_until_stuck(behind)
         self.assertEqual(self.gauge("watchers"), 3)
         self.assertEqual(self.d.stop(), 0)
         event, data = live.event()
