@@ -202,6 +202,20 @@ class Events(WatchTest):
         self.assertEqual(seen, [{k: v for k, v in d.items() if k != "superseded"} for d in want])
         self.assertEqual(self.watch("a", 0).decisions(7), want)
 
+    def test_rounds(self):
+        """What is watched is decisions, not what the ranks report."""
+        self.create("a", ranks={"world_size": 3})
+        w = self.watch("a")
+        report = lambda rank: self.d.ok("POST", "/v1/jobs/a:report", {"step": 7, "rank": rank, "loss": rank})
+        ranks = [threading.Thread(target=report, args=(rank,)) for rank in range(3)]
+        for t in ranks:
+            t.start()
+        for t in ranks:
+            t.join()
+        got = w.decisions(1)
+        self.assertEqual(got, self.history("a"))
+        self.assertEqual((got[0]["ranks"], got[0]["value"]), (3, 1))
+
     def test_id_before_the_first_event(self):
         """A browser that was cut off before its first event comes back to where it was."""
         self.create("a")
