@@ -11,6 +11,7 @@ from harness import Daemon, DaemonTest, reason, wait_until
 from test_faces import descriptor_pb2, load_contract
 
 CONNECT = "/greedylr.v1.SchedulerService/WatchJob"
+PATIENCE = 20  # seconds
 WIDE = {"lr": [0.1 + i / 7 for i in range(256)]}  # decisions of about 5 KB
 
 
@@ -21,7 +22,7 @@ class Stream:
         self.s = socket.socket()
         if receive:
             self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-        self.s.settimeout(30)
+        self.s.settimeout(PATIENCE)
         self.s.connect(("127.0.0.1", d.port))
         lines = ["%s %s HTTP/%s" % (method, target, version), "Host: localhost"]
         lines += ["%s: %s" % h for h in dict({"Content-Length": len(body)} if body else {}, **(headers or {})).items()]
@@ -34,6 +35,12 @@ class Stream:
             self.headers[name.lower()] = value
         self.chunked = self.headers.get("transfer-encoding") == "chunked"
         self.data, self.whole, self.last_id, self.comments = b"", False, None, []
+
+    def wait(self, end):
+        """Takes what comes next, keep-alive comments too, but not for ever; False at the end."""
+        if time.monotonic() > end:
+            raise AssertionError("nothing came but %r" % self.data)
+        return self.more()
 
     def more(self):
         """Takes what comes next; False at the end, an orderly one or not."""
@@ -54,17 +61,19 @@ class Stream:
         return bool(got)
 
     def read(self, n):
+        end = time.monotonic() + PATIENCE
         while len(self.data) < n:
-            if not self.more():
+            if not self.wait(end):
                 raise EOFError(self.data)
         got, self.data = self.data[:n], self.data[n:]
         return got
 
     def event(self):
         """The next (event, data); comments and ids are noted on the way.  None at the end."""
+        end = time.monotonic() + PATIENCE
         while True:
             while b"\n\n" not in self.data:
-                if not self.more():
+                if not self.wait(end):
                     return None
             block, self.data = self.data.split(b"\n\n", 1)
             fields = {}
