@@ -29,9 +29,13 @@ function suite(name, codec, ...parts) {
 for (const codec of CODECS) suite(`generated client, ${codec}`, codec, jobs, rounds, watch);
 describe("a daemon that stops", () => {
   for (const codec of CODECS) {
-    test(`tells the streams and the ranks that wait, ${codec}`, async () => {
+    test(`tells the streams and the ranks that wait, ${codec}`, async (t) => {
       const daemon = await Daemon.start();
       const clients = new Clients(daemon, codec);
+      t.after(() => {
+        clients.close();
+        daemon.kill();
+      });
       const spec = { job: "draining", lr: [0.1], ranks: { worldSize: 2 } };
       await clients.post.createJob({ spec });
       const report = clients.call("report", { job: "draining", step: 1, reported: { case: "loss", value: 1 } });
@@ -44,7 +48,6 @@ describe("a daemon that stops", () => {
         fails(end, Code.Unavailable, "DRAINING"),
         fails(report, Code.Unavailable, "WAIT_INTERRUPTED", RECORDED),
       ]);
-      clients.close();
     });
   }
 });

@@ -65,6 +65,12 @@ export class Daemon {
     assert.equal(code, 0, this.stderr.slice(-4000));
   }
 
+  // Ends the daemon whatever happened; after stop() it does nothing.
+  kill() {
+    if (running.delete(this.process.pid)) process.kill(-this.process.pid, "SIGKILL");
+    rmSync(this.data, { recursive: true, force: true });
+  }
+
   // A value of /metrics by its name, labels included.
   async metric(name) {
     const text = await (await fetch(`${this.url}/metrics`)).text();
