@@ -7,7 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define NAME_MAX_LEN 255
+#define NAME_MAX_LEN   255
+#define CONNECT_PREFIX "/greedylr.v1."
 
 struct guard_config {
     char **names; /* without port and brackets */
@@ -160,7 +161,8 @@ void guard_note_header(struct guard_facts *facts, const char *name, size_t name_
         facts->content_lengths++;
         facts->content_length = value;
     } else if (is_name(name, name_len, "Transfer-Encoding")) {
-        facts->transfer_encoding = true;
+        facts->transfer_encodings++;
+        facts->transfer_encoding = value;
     } else if (is_name(name, name_len, "Origin")) {
         facts->origins++;
         facts->origin = value;
@@ -190,6 +192,15 @@ static bool one_of(const char *word, const char *const *words)
     return *words != NULL;
 }
 
+/* The one shape of Transfer-Encoding that Connect clients send: nothing that two parsers could read
+ * differently. The connection ends with its answer, so that nothing behind it can become a request. */
+static bool is_plain_chunked(const struct guard_facts *f)
+{
+    return f->transfer_encodings == 1 && !strcasecmp(f->transfer_encoding, "chunked") &&
+           !f->content_lengths && !strcmp(f->version, "HTTP/1.1") && !strcmp(f->method, "POST") &&
+           !strncmp(f->target, CONNECT_PREFIX, strlen(CONNECT_PREFIX));
+}
+
 static int judge_shape(const struct guard_facts *f, struct error *err)
 {
     static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", NULL};
@@ -208,7 +219,8 @@ static int judge_shape(const struct guard_facts *f, struct error *err)
     if (f->bad_value) return malformed(err, "a header's value has a control character");
     if (f->hosts > 1) return malformed(err, "more than one Host header");
     if (f->hosts == 0 && !strcmp(f->version, "HTTP/1.1")) return malformed(err, "no Host header");
-    if (f->transfer_encoding) return malformed(err, "Transfer-Encoding is not served; send a Content-Length");
+    if (f->transfer_encodings && !is_plain_chunked(f))
+        return malformed(err, "Transfer-Encoding is not served here; send a Content-Length");
     if (f->content_lengths > 1) return malformed(err, "more than one Content-Length");
     if (f->content_lengths) {
         size_t n = strlen(f->content_length);

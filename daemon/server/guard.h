@@ -1,5 +1,6 @@
 /* Who may talk to the daemon at all: request shapes that smuggle, Host names that are not ours (DNS
- * rebinding), and web pages of other origins.  Called by api's admit, before routing and before a body is
+ * rebinding), and web pages of other origins.  A chunked body is let through on the Connect face only, whose
+ * clients cannot send another.  Called by api's admit, before routing and before a body is
  * read.
  *
  * Not seen here, because libmicrohttpd takes them apart first: lines that end in a bare LF, folded header
@@ -34,9 +35,9 @@ struct guard_facts {
     const char *local;                      /* the connection's local IP address, or "unix" */
     const char *host, *origin, *fetch_site; /* NULL: absent */
     const char *fetch_mode;
-    const char *content_length;
-    unsigned hosts, origins, content_lengths; /* header lines of that name */
-    bool transfer_encoding, bad_name, bad_value;
+    const char *content_length, *transfer_encoding;
+    unsigned hosts, origins, content_lengths, transfer_encodings; /* header lines of that name */
+    bool bad_name, bad_value;
 };
 
 void guard_note_header(struct guard_facts *facts, const char *name, size_t name_len, const char *value,

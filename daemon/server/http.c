@@ -141,6 +141,7 @@ static uint64_t announced(const struct http_request *req)
 static enum MHD_Result begin_request(struct http_request *req)
 {
     struct http_server *server = req->conn->server;
+    bool chunked = http_header(req, "Transfer-Encoding") != NULL, at_once;
     int64_t limit;
     uint64_t size;
 
@@ -153,6 +154,7 @@ static enum MHD_Result begin_request(struct http_request *req)
     if (limit >= 0) {
         assert(!answered(req));
         req->limit = (size_t)limit;
+        req->close = chunked;
         if (size == UINT64_MAX || size <= req->limit) return MHD_YES;
         req->too_large = true;
         req->close = size > DISCARD_MAX;
@@ -160,8 +162,9 @@ static enum MHD_Result begin_request(struct http_request *req)
     }
     if (!answered(req)) return MHD_NO;
     req->discard = true;
-    if (size == UINT64_MAX || size > DISCARD_MAX || (size && http_header(req, "Expect"))) req->close = true;
-    return req->close ? send_answer(req) : MHD_YES;
+    at_once = req->close || (size > DISCARD_MAX && !chunked) || (size && http_header(req, "Expect"));
+    req->close = at_once || chunked;
+    return at_once ? send_answer(req) : MHD_YES;
 }
 
 static enum MHD_Result take_body(struct http_request *req, const char *data, size_t n)

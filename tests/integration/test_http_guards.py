@@ -71,9 +71,12 @@ class AllowedHost(DaemonTest):
             self.assertEqual(self.d.request("GET", "/livez", headers={"Host": host})[0], status, host)
 
 
-def smuggling_shapes():
+REST_HEAD = b"POST /v1/simulate HTTP/1.1\r\nHost: localhost\r\n"
+CONNECT_HEAD = b"POST /greedylr.v1.SchedulerService/ListJobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+def smuggling_shapes(post=REST_HEAD):
     """(name, bytes): requests that two HTTP parsers may cut at different places, the second one inside."""
-    post = b"POST /v1/simulate HTTP/1.1\r\nHost: localhost\r\n"
     n = len(SMUGGLED)
     for value in (b"chunked", b"Chunked", b"xchunked", b" chunked", b"\tchunked", b"chunked ", b"\"chunked\"", b"identity",
                   b"gzip, chunked", b"chunked, identity", b"chunked, chunked", b"", b"\x0bchunked", b"chunk"):
@@ -127,6 +130,34 @@ class Smuggling(DaemonTest):
                 # libmicrohttpd sends the head of a refusal of its own twice; what counts is that all are refusals.
                 served = [c for c in re.findall(rb"HTTP/1\.[01] (\d\d\d) ", answer) if c[:1] != b"4" and c[:1] != b"5"]
                 self.assertEqual((served, gone), ([], True), answer[:900])
+
+    def test_chunks_are_the_last_of_their_connection(self):
+        """The Connect face takes chunked bodies; whatever follows one, or hides in it, is no request."""
+        plain = {"TE %r %r" % (name, value) for name in (b"Transfer-Encoding", b"transfer-encoding")
+                 for value in (b"chunked", b"Chunked", b" chunked", b"\tchunked")}
+        for name, data in smuggling_shapes(CONNECT_HEAD):
+            if name.startswith("TE"):
+                with self.subTest(name):
+                    answer = self.d.raw(data, 10)
+                    self.assertEqual(answer.startswith(b"HTTP/1.1 200 "), name in plain, (name, answer[:300]))
+                    self.assertEqual(self.d.request("DELETE", "/v1/jobs/smuggled")[0], 404)
+        chunked = CONNECT_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+        for body in (b"2\r\n{}\r\n0\r\n\r\n", b"2;x=y\r\n{}\r\n0\r\n\r\n", b"02\r\n{}\r\n00\r\nTrailer: x\r\n\r\n",
+                     b"0\r\n\r\n", b"0\r\n", b"0\n\n", b"-1\r\n", b"2 \r\n{}\r\n0\r\n\r\n", b"0x2\r\n{}\r\n0\r\n\r\n",
+                     b"2\r\n{}0\r\n\r\n", b"3\r\n{}\r\n0\r\n\r\n", b"10000000000000000\r\n", b"ffffffffffffffff\r\n", b"\r\n",
+                     b"2\n{}\n0\n\n", b"2\r\n{}\r\n0\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n"):
+            with self.subTest(body=body):
+                answer = self.d.raw(chunked + body + SMUGGLED, 10)
+                self.assertLessEqual(answer.count(b"HTTP/1.1 200 "), 1, answer[:600])
+                if answer.startswith(b"HTTP/1.1 200 "):
+                    self.assertIn(b"\r\nConnection: close\r\n", answer)
+                self.assertEqual(self.d.request("DELETE", "/v1/jobs/smuggled")[0], 404)
+        large = b"10000\r\n" + b" " * 65536 + b"\r\n" + b"1\r\n \r\n0\r\n\r\n"
+        head, _, body = self.d.raw(chunked + large + SMUGGLED, 10).partition(b"\r\n\r\n")
+        self.assertEqual(reason(json.loads(body)), "BODY_TOO_LARGE")
+        unknown = CONNECT_HEAD.replace(b"ListJobs", b"Nothing") + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        head, _, body = self.d.raw(unknown + SMUGGLED, 10).partition(b"\r\n\r\n")
+        self.assertEqual(reason(json.loads(body)), "PATH_UNKNOWN")
 
     def test_ours_say_so_and_close(self):
         for data in (b"GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",

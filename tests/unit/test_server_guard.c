@@ -162,6 +162,8 @@ Test(server_guard, shapes)
     cr_expect_eq(JUDGE("POST", "HTTP/1.1", "/", h, "Content-Length: 5, 5"), ST_REQUEST_MALFORMED);
     cr_expect_eq(JUDGE("POST", "HTTP/1.1", "/", h, "Content-Length: "), ST_REQUEST_MALFORMED);
     cr_expect_eq(JUDGE("POST", "HTTP/1.1", "/", h, "Transfer-Encoding: identity"), ST_REQUEST_MALFORMED);
+    cr_expect_eq(JUDGE("POST", "HTTP/1.1", "/v1/jobs", h, "Transfer-Encoding: chunked"),
+                 ST_REQUEST_MALFORMED);
     cr_expect_eq(JUDGE("GET", "HTTP/1.1", "/", h, "Content-Length : 5"), ST_REQUEST_MALFORMED);
     cr_expect_eq(JUDGE("GET", "HTTP/1.1", "/", h, "X\x80: 5"), ST_REQUEST_MALFORMED);
     cr_expect_eq(JUDGE("GET", "HTTP/1.1", "/", h, "X: a\rb"), ST_REQUEST_MALFORMED);
@@ -169,6 +171,23 @@ Test(server_guard, shapes)
     cr_expect_eq(JUDGE("OPTIONS", "HTTP/1.1", "/", h), ST_REQUEST_MALFORMED);
     cr_expect_eq(JUDGE("GET", "HTTP/1.1", "http://localhost/", h), ST_REQUEST_MALFORMED);
     cr_expect_eq(JUDGE("GET", "HTTP/1.1", "/\x01", h), ST_REQUEST_MALFORMED);
+}
+
+Test(server_guard, chunks_on_the_connect_face)
+{
+    const char *h = "Host: localhost", *rpc = "/greedylr.v1.SchedulerService/GetLr",
+               *chunked = "Transfer-Encoding: chunked";
+
+    cr_expect_eq(JUDGE("POST", "HTTP/1.1", rpc, h, chunked), 0);
+    cr_expect_eq(JUDGE("POST", "HTTP/1.1", rpc, h, "transfer-encoding: Chunked"), 0);
+    cr_expect_eq(JUDGE("POST", "HTTP/1.0", rpc, h, chunked), ST_REQUEST_MALFORMED);
+    cr_expect_eq(JUDGE("GET", "HTTP/1.1", rpc, h, chunked), ST_REQUEST_MALFORMED);
+    cr_expect_eq(JUDGE("POST", "HTTP/1.1", rpc, h, chunked, chunked), ST_REQUEST_MALFORMED);
+    cr_expect_eq(JUDGE("POST", "HTTP/1.1", rpc, h, chunked, "Content-Length: 5"), ST_REQUEST_MALFORMED);
+    cr_expect_eq(JUDGE("POST", "HTTP/1.1", rpc, h, "Transfer-Encoding: gzip, chunked"), ST_REQUEST_MALFORMED);
+    cr_expect_eq(JUDGE("POST", "HTTP/1.1", rpc, h, "Transfer-Encoding: chunked;x=y"), ST_REQUEST_MALFORMED);
+    cr_expect_eq(JUDGE("POST", "HTTP/1.1", rpc, h, "Transfer-Encoding: \"chunked\""), ST_REQUEST_MALFORMED);
+    cr_expect_eq(JUDGE("POST", "HTTP/1.1", rpc, h, "Transfer-Encoding: "), ST_REQUEST_MALFORMED);
 }
 
 Test(server_guard, refuses_bad_allow_hosts)
