@@ -127,7 +127,7 @@ class Rules(unittest.TestCase):
                             ({"patience": 1.5}, "patience"), ({"mode": "up"}, "mode"), ({"window_size": 0}, "window_size"),
                             ({"min_lr": 1.0}, "min_lr"), ({"min_lr": [0.01, 0.02]}, "min_lr"), ({"eps": -1}, "eps"),
                             ({"max_lr": math.inf}, "max_lr"), ({"pace": 1}, "pace"), ({"dialect": "torch"}, "dialect"),
-                            ({"smooth": 1}, "smooth"), ({"min_lr": "x"}, "min_lr")]:
+                            ({"smooth": 1}, "smooth"), ({"threshold": 1.0}, "threshold"), ({"min_lr": "x"}, "min_lr")]:
             with self.assertRaisesRegex(ValueError, word):
                 local.settings([0.1], given)
         for rate in (0.0, -1.0, math.nan, math.inf):
@@ -454,6 +454,63 @@ class Rpcs(DaemonTest):
         self.refused("FIELD_REQUIRED", self.c.create_job, {"job": "a"})
         self.refused("FIELD_UNKNOWN", self.c.call, "GetJob", {"job": "a", "jbo": 1})
 
+    def test_what_operators_do(self):
+        spec = {"job": "a", "lr": [0.1], "greedy": {"patience": 0, "smooth": False}}
+        self.c.create_job(spec)
+        rates = [self.c.report("a", x, step=i)["lr"] for i, x in enumerate((3, 2, 1))]
+        job = self.c.rewind_job("a", step=0, attempt=1)
+        self.assertEqual((job["attempt"], job["state"]["lr"]), (1, rates[0]))
+        self.assertEqual(self.c.rewind_job("a", step=0, attempt=1)["revision"], job["revision"])
+        self.assertEqual(self.c.begin_attempt("a")["attempt"], 2)
+        self.assertEqual(self.c.begin_attempt("a", step=0)["attempt"], 3)
+        self.refused("STEP_NOT_FOUND", self.c.rewind_job, "a", step=77)
+        self.refused("STALE_ATTEMPT", self.c.report, "a", 1, step=1, attempt=2)
+        self.assertEqual(self.c.fork_job("a", {"job": "b", "greedy": {"patience": 4}}, step=0)["state"]["lr"], rates[0])
+        self.assertEqual(self.c.set_lr("a", [0.05])["action"], "override")
+        self.assertEqual(self.c.pause_job("a")["status"], "paused")
+        self.assertEqual(self.c.report("a", 1, step=1)["action"], "hold")
+        self.assertEqual(self.c.resume_job("a")["status"], "active")
+        self.assertEqual(self.c.finish_job("a")["status"], "finished")
+        self.refused("JOB_FINISHED", self.c.report, "a", 1, step=2)
+        self.c.resume_job("a")
+        self.assertEqual(self.c.rewind_job("a", initial=True)["state"]["best"], math.inf)
+        everything = list(self.c.list_decisions("a", superseded=True, page_size=3))
+        self.assertGreater(len(everything), len(list(self.c.list_decisions("a"))))
+        self.assertEqual([d["revision"] for d in everything], list(range(1, len(everything) + 1)))
+
+    def test_waiting(self):
+        self.c.create_job({"job": "a", "lr": [0.1], "ranks": {"world_size": 2}})
+        error = self.refused("WAIT_EXPIRED", self.c.report, "a", 1, step=1, rank=0, wait=0.05)
+        self.assertTrue(error.waiting and error.transient and not error.outage)
+        self.assertIn("recorded", error.outcome)
+        self.refused("STEP_NOT_DECIDED", self.c.get_lr, "a", step=1, wait=0.05)
+        self.assertEqual(self.c.report("a", 2, step=1, rank=1, weight=3)["value"], 1.75)
+        self.assertEqual(self.c.get_lr("a", step=1, wait=5)["step"], 1)
+
+    def test_watch(self):
+        self.c.create_job({"job": "a", "lr": [0.1]})
+        for step in range(3):
+            self.c.report("a", 1.0, step=step)
+        stream = self.c.watch_job("a", after_revision=1)
+        self.assertEqual([next(stream)["step"], next(stream)["step"]], [1, 2])
+        self.c.report("a", math.nan, step=3)
+        self.assertTrue(math.isnan(next(stream)["value"]))
+        self.c.delete_job("a")
+        with self.assertRaises(GreedyLRError) as caught:
+            next(stream)
+        self.assertEqual(caught.exception.reason, "JOB_DELETED")
+        self.refused("JOB_NOT_FOUND", next, self.c.watch_job("a"))
+
+    def test_state_dicts(self):
+        import_of = {"factor": 0.5, "patience": 1, "mode": "min", "threshold": 1e-4, "threshold_mode": "rel",
+                     "cooldown": 0, "cooldown_counter": 0, "min_lrs": [0.0], "eps": 1e-8, "best": math.inf,
+                     "num_bad_epochs": 0, "mode_worse": math.inf, "last_epoch": 0, "_last_lr": [0.1]}
+        self.c.import_state("p", import_of)
+        rates = [self.c.report("p", x)["lr"] for x in (1.0, 2.0, 2.0)]
+        self.assertEqual(rates, [0.1, 0.1, 0.05])
+        state = self.c.export_state("p")
+        self.assertEqual((state["best"], state["_last_lr"], state["last_epoch"]), (1.0, [0.05], 3))
+
     def test_unix_socket(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "s")
@@ -655,6 +712,586 @@ class Sessions(DaemonTest):
         self.assertEqual(again.decision["applied_mismatch"], False)
         with self.assertRaises(GreedyLRError):
             Session("a", [0.1, 0.01], self.url, group_names=["head", "body"], patience=0, smooth=False)
+
+
+    # ---- restarts ----
+
+    def check_history(self, losses, spec=None, job="a", start=1):
+        """Each evaluation has one decision that counts, and they are those of a run without failures."""
+        self.assertEqual(self.values(job), list(enumerate(losses, start)))
+        decisions = [d for d in self.d.decisions(job) if "value" in d and not d.get("superseded")]
+        self.assertEqual([d["lrs"] for d in decisions], self.want(losses, spec))
+
+    def test_a_restart_that_reports_decided_steps_again(self):
+        old = Session("a", [0.1], self.url, patience=0)
+        for step, loss in enumerate(self.LOSSES[:6], 1):
+            old.step(loss, step)
+        new = Session("a", [0.1], self.url, patience=0, current=old.lrs)
+        for step, loss in enumerate([9.0, 8.0, 7.0], 4):
+            new.step(loss, step)
+        self.check_history(self.LOSSES[:3] + [9.0, 8.0, 7.0], {"greedy": {"patience": 0}})
+        with self.assertRaises(GreedyLRError) as caught:
+            old.step(1.0, 7)
+        self.assertEqual(caught.exception.reason, "STALE_ATTEMPT")
+
+    def test_a_restart_from_nothing(self):
+        for _ in range(3):
+            session = Session("a", [0.1], self.url, patience=0)
+            for loss in self.LOSSES[:5]:
+                session.step(loss)
+        self.check_history(self.LOSSES[:5], {"greedy": {"patience": 0}})
+        self.assertEqual(self.d.ok("GET", "/v1/jobs/a")["attempt"], 2)
+
+    def test_attempts_of_a_launcher(self):
+        session = Session("a", [0.1], self.url, attempt=7)
+        session.step(1.0)
+        self.assertEqual(session.decision["attempt"], 7)
+        state = session.state_dict()
+        session.step(1.0)
+        session.load_state_dict(state)
+        session.step(2.0)
+        self.assertEqual(session.decision["attempt"], 8)
+        with self.assertRaises(GreedyLRError) as caught:
+            Session("a", [0.1], self.url, attempt=3).step(1.0)
+        self.assertEqual(caught.exception.reason, "STALE_ATTEMPT")
+
+    def test_loading_goes_back(self):
+        session = Session("a", [0.1, 0.02], self.url, patience=0)
+        spec = {"lr": [0.1, 0.02], "greedy": {"patience": 0}}
+        beginning = json.loads(json.dumps(session.state_dict()))
+        for loss in self.LOSSES[:4]:
+            session.step(loss)
+        state, lrs = json.loads(json.dumps(session.state_dict())), list(session.lrs)
+        for _ in range(3):  # on a live run, as often as wanted
+            for loss in (0.5, 0.4, 0.3):
+                session.step(loss)
+            session.load_state_dict(state)
+            self.assertEqual((session.lrs, session.last_step), (lrs, 4))
+        for loss in self.LOSSES[4:8]:
+            session.step(loss)
+        self.check_history(self.LOSSES[:8], spec)
+        again = Session("a", [0.1, 0.02], self.url, patience=0)  # another process
+        again.load_state_dict(state)
+        self.assertEqual(again.lrs, lrs)
+        for loss in self.LOSSES[4:]:
+            again.step(loss, applied=again.lrs)
+        self.check_history(self.LOSSES, spec)
+        self.assertFalse(any(d.get("applied_mismatch") for d in self.d.decisions("a")))
+        again.load_state_dict(beginning)
+        self.assertEqual(again.lrs, [0.1, 0.02])
+        again.step(5.0)
+        self.check_history([5.0], spec)
+
+    def test_loading_with_missed_losses(self):
+        clock, out = patient(0.3, real=True)
+        session = Session("a", [0.1], self.url, patience=0, outage=out)
+        for loss in self.LOSSES[:3]:
+            session.step(loss)
+        self.d.kill()
+        with self.assertLogs("greedylr", "WARNING"):
+            for loss in self.LOSSES[3:6]:
+                session.step(loss)
+        state = json.loads(json.dumps(session.state_dict()))
+        self.d.start()
+        clock.now += outage.PROBE_EVERY
+        for loss in (9.0, 9.5, 8.0):  # handed in, and three more; then the run is killed
+            session.step(loss)
+        again = Session("a", [0.1], self.url, patience=0)
+        again.load_state_dict(state)
+        self.assertEqual((again.last_step, len(again.missed.items)), (6, 3))
+        for loss in self.LOSSES[6:]:
+            again.step(loss)
+        self.check_history(self.LOSSES, {"greedy": {"patience": 0}})
+
+    def test_loading_while_the_daemon_is_away(self):
+        clock, out = patient(0.3, real=True)
+        session = Session("a", [0.1], self.url, patience=0, outage=out)
+        for loss in self.LOSSES[:4]:
+            session.step(loss)
+        state, lrs = session.state_dict(), list(session.lrs)
+        for loss in (0.1, 0.2, 0.3):
+            session.step(loss)
+        self.d.kill()
+        with self.assertLogs("greedylr", "WARNING"):
+            session.load_state_dict(state)
+            for loss in self.LOSSES[4:6]:
+                self.assertEqual(session.step(loss), lrs)
+        self.d.start()
+        clock.now += outage.PROBE_EVERY
+        for loss in self.LOSSES[6:]:
+            session.step(loss)
+        self.check_history(self.LOSSES, {"greedy": {"patience": 0}})
+
+    def test_loading_what_is_not_ours(self):
+        session = Session("a", [0.1], self.url)
+        for state in ({}, {"last_epoch": 3, "best": 1.0}, dict(session.state_dict(), version=2),
+                      dict(session.state_dict(), job="b"), dict(session.state_dict(), lrs=[0.1, 0.2])):
+            with self.assertRaisesRegex(ValueError, "state_dict"):
+                session.load_state_dict(state)
+        session.step(1.0)
+
+    def lost(self, on_error):
+        session = Session("a", [0.1], self.url, patience=0, on_error=on_error)
+        for loss in self.LOSSES[:4]:
+            session.step(loss)
+        state, lrs = session.state_dict(), list(session.lrs)
+        self.assertNotEqual(lrs, [0.1])
+        self.d.ok("DELETE", "/v1/jobs/a")
+        return session, state, lrs
+
+    def test_a_job_that_is_gone(self):
+        session, _, lrs = self.lost("hold")
+        with self.assertLogs("greedylr", "WARNING") as logged:
+            after = session.step(9.0)
+        self.assertIn("created again", logged.output[0])
+        self.assertEqual(after, lrs[:1] if session.decision["action"] == "hold" else [lrs[0] / 0.8])
+        self.assertEqual(self.values(), [(5, 9.0)])
+
+    def test_loading_into_a_job_that_is_gone(self):
+        _, state, lrs = self.lost("hold")
+        other = Session("a", [0.1], self.url, patience=0)
+        other.step(1.0)
+        session = Session("a", [0.1], self.url, patience=0)
+        with self.assertLogs("greedylr", "WARNING") as logged:
+            session.load_state_dict(state)
+        self.assertIn("loaded rates", logged.output[0])
+        self.assertEqual((session.lrs, self.d.ok("GET", "/v1/jobs/a")["state"]["lrs"]), (lrs, lrs))
+        session.step(1.0)
+        self.assertEqual(self.values(), [(5, 1.0)])
+
+    def test_loading_what_a_rewind_left_behind(self):
+        session = Session("a", [0.1], self.url, patience=0)
+        session.step(3.0)
+        early = session.state_dict()
+        session.step(2.0)
+        left, lrs = session.state_dict(), list(session.lrs)
+        session.load_state_dict(early)
+        session.step(9.0)  # step 2 as well, of another branch
+        with self.assertLogs("greedylr", "WARNING") as logged:
+            session.load_state_dict(left)
+        self.assertIn("went back", logged.output[0])
+        self.assertEqual((session.lrs, self.d.ok("GET", "/v1/jobs/a")["state"]["lrs"]), (lrs, lrs))
+
+    def test_local_decisions_survive_a_restart(self):
+        session = Session("a", [0.1], self.url, patience=1, on_error="local")
+        for loss in self.LOSSES[:5]:
+            session.step(loss)
+        state = json.loads(json.dumps(session.state_dict()))
+        again = Session("a", [0.1], self.url, patience=1, on_error="local", budget=0.2)
+        again.load_state_dict(state)
+        self.d.kill()
+        with self.assertLogs("greedylr", "WARNING"):
+            got = [list(again.step(loss)) for loss in self.LOSSES[5:]]
+        self.d.start()
+        self.assertEqual(got, self.want(self.LOSSES, {"greedy": {"patience": 1}})[5:])
+
+    def test_operators_in_the_middle(self):
+        """Local decisions go on from what operators did."""
+        session = Session("a", [0.1], self.url, patience=0, smooth=False, on_error="local", budget=0.2)
+        session.step(3.0)
+        session.client.set_lr("a", [0.5])
+        self.assertEqual(session.step(9.0), [0.4])
+        session.client.pause_job("a")
+        self.assertEqual(session.step(1.0), [0.4])
+        session.client.resume_job("a")
+        self.d.kill()
+        with self.assertLogs("greedylr", "WARNING"):
+            self.assertEqual(session.step(2.0), [0.5])  # better than 3: the paused value was not seen
+        self.d.start()
+
+    def test_random_lives(self):
+        """Steps, saves, loads and outages in any order: what counts in the history is one run without failures."""
+        import random
+        seeds = [int(os.environ["SEED"])] if "SEED" in os.environ else range(6)
+        for seed in seeds:
+            with self.subTest(seed=seed):
+                self.random_life(random.Random(seed), "life%d" % seed, ("hold", "local")[seed % 2])
+
+    def random_life(self, rng, job, on_error):
+        clock, out = patient(0.2, real=True)
+
+        def start():
+            return Session(job, [0.1, 0.03], self.url, patience=1, on_error=on_error, outage=out)
+        session, losses, up, lrs = start(), [], True, [0.1, 0.03]
+        saved = [(session.state_dict(), [])]
+        logging.disable(logging.CRITICAL)
+        self.addCleanup(logging.disable, logging.NOTSET)
+        for _ in range(60):
+            what = rng.choices(("step", "save", "load", "restart", "down", "up", "wait"), (30, 5, 3, 3, 2, 4, 3))[0]
+            if what == "step":
+                losses.append(rng.choice([rng.uniform(0.5, 3), 1.0, math.nan]))
+                lrs = list(session.step(losses[-1]))
+                if on_error == "local":
+                    self.assertEqual(lrs, self.expected(losses)[-1])
+            elif what == "save":
+                saved.append((json.loads(json.dumps(session.state_dict())), list(losses)))
+            elif what in ("load", "restart"):
+                if what == "restart":
+                    session = start()
+                state, kept = rng.choice(saved)
+                session.load_state_dict(state)
+                losses = list(kept)
+                saved = [(s, k) for s, k in saved if s is state or (s["last_step"] or 0) <= (state["decided"] or 0)]
+            elif what == "down" and up:
+                self.d.kill()
+                up = False
+            elif what == "up" and not up:
+                self.d.start()
+                up = True
+            elif what == "wait":
+                clock.now += outage.PROBE_EVERY
+        if not up:
+            self.d.start()
+        clock.now += outage.PROBE_EVERY
+        losses.append(1.5)
+        self.assertEqual(session.step(losses[-1]), self.expected(losses)[-1])
+        got = self.values(job)
+        self.assertEqual([step for step, _ in got], list(range(1, len(losses) + 1)))
+        self.assertEqual([repr(num(value)) for _, value in got], [repr(float(x)) for x in losses])
+        decisions = [d for d in self.d.decisions(job) if "value" in d and not d.get("superseded")]
+        self.assertEqual([d["lrs"] for d in decisions], self.expected(losses))
+
+    @staticmethod
+    def expected(losses):
+        greedy = local.LocalGreedy(local.settings([0.1, 0.03], {"patience": 1}))
+        return [list(greedy.step(x)) for x in losses]
+
+
+class Meeting:
+    """Ranks that are threads of the test."""
+
+    def __init__(self, size):
+        self.size, self.records = size, [None] * size
+        self.barrier = threading.Barrier(size, timeout=60)
+        self.collectives = 0
+
+    def rank(self, number):
+        meeting = self
+
+        class Rank:
+            rank, size = number, meeting.size
+
+            def gather(self, record, room):
+                meeting.records[number] = distributed.encode(record, room)
+                meeting.barrier.wait()
+                out = [json.loads(r) for r in meeting.records]
+                if meeting.barrier.wait() == 0:
+                    meeting.collectives += 1
+                return out
+
+            def broadcast(self, record, room):
+                return self.gather(record if number == 0 else None, room)[0]
+        return Rank()
+
+    def run(self, work):
+        """work(rank) in every rank; its results or the exceptions it raised."""
+        results = [None] * self.size
+
+        def one(number):
+            try:
+                results[number] = work(self.rank(number))
+            except Exception as error:
+                results[number] = error
+        threads = [threading.Thread(target=one, args=(number,)) for number in range(self.size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+
+class Ranks(DaemonTest):
+    """Several ranks in one process, each with a Session."""
+
+    flags = ("--log-level", "warning")
+
+    def setUp(self):
+        super().setUp()
+        self.url = "http://127.0.0.1:%d" % self.d.port
+        self.meeting = Meeting(3)
+
+    def sessions(self, urls=None, **more):
+        def make(rank):
+            url = (urls or {}).get(rank.rank, self.url)
+            return Session("a", [0.1], url, ranks=lambda: rank, patience=0, smooth=False, **more)
+        made = self.meeting.run(make)
+        for one in made:
+            if isinstance(one, Exception):
+                raise one
+        return made
+
+    def step(self, sessions, values, weights=(1, 1, 1), steps=(None, None, None)):
+        before = self.meeting.collectives
+        out = self.meeting.run(lambda r: list(sessions[r.rank].step(values[r.rank], steps[r.rank],
+                                                                     weight=weights[r.rank])))
+        self.spent = self.meeting.collectives - before
+        return out
+
+    def history(self):
+        return [(d["step"], num(d["value"])) for d in self.d.decisions("a") if "value" in d and not d.get("superseded")]
+
+    def test_rank_0_reports_what_they_combine(self):
+        sessions = self.sessions()
+        self.assertEqual(self.step(sessions, (1.0, 2.0, 3.0), (1, 1, 2)), [[0.125]] * 3)
+        self.assertEqual(self.spent, 2)  # one to combine, one for the outcome
+        self.assertEqual(self.history(), [(1, 9 / 4)])
+        self.step(sessions, (1.0, math.nan, 2.0), (1, 0, 1))  # a rank without samples does not count
+        self.assertEqual(self.history()[1], (2, 1.5))
+        self.step(sessions, (1.0, math.nan, 2.0))
+        self.assertTrue(math.isnan(self.history()[2][1]))
+        for reduce, want in (("min", 1.0), ("max", 3.0), ("median", 2.0), ("first", 1.0)):
+            for one in sessions:
+                one.reduce = reduce
+            self.step(sessions, (1.0, 3.0, 2.0))
+            self.assertEqual(self.history()[-1][1], want)
+
+    def test_rounds(self):
+        sessions = self.sessions(rounds=True)
+        for i, values in enumerate([(1.0, 2.0, 3.0), (1.0, 1.0, 2.5), (4.0, math.inf, 1.0)], 1):
+            rates = self.step(sessions, values, (1, 1, 2))
+            self.assertEqual(self.spent, 1)
+            self.assertEqual(rates, [self.d.decisions("a")[-1]["lrs"]] * 3)
+            self.assertEqual(self.d.decisions("a")[-1]["ranks"], 3)
+        self.assertEqual(self.history()[:2], [(1, 9 / 4), (2, 7 / 4)])
+        self.assertTrue(math.isnan(self.history()[2][1]))
+
+    def both(self, check):
+        for rounds in (False, True):
+            with self.subTest(rounds=rounds):
+                sessions = self.sessions(rounds=rounds)
+                self.step(sessions, (1.0, 2.0, 3.0))
+                check(sessions)
+                self.assertEqual(len({tuple(s.lrs) for s in sessions}), 1)
+                self.step(sessions, (1.0, 1.0, 1.0), steps=(50, 50, 50))  # they go on together
+                self.assertEqual(self.history()[-1], (50, 1.0))
+                self.d.ok("DELETE", "/v1/jobs/a")
+
+    def raised(self, results, kind, word):
+        for result in results:
+            self.assertIsInstance(result, kind)
+            self.assertIn(word, str(result))
+
+    def test_what_is_bad_on_one_rank_is_raised_on_all(self):
+        def check(sessions):
+            self.raised(self.step(sessions, (1.0, "x", 3.0)), ValueError, "rank 1")
+            self.raised(self.step(sessions, (1.0, 2.0, 3.0), (1, 1, -1)), ValueError, "weight")
+        self.both(check)
+
+    def test_ranks_out_of_step_are_told(self):
+        sessions = self.sessions()
+        self.raised(self.step(sessions, (1.0, 2.0, 3.0), steps=(1, 1, 2)), ValueError, "rank 2 reports 2")
+        self.step(sessions, (1.0, 2.0, 3.0))
+        self.assertEqual([step for step, _ in self.history()], [1])
+
+    def test_refusals_are_raised_on_all(self):
+        def check(sessions):
+            sessions[0].client.finish_job("a")
+            self.raised(self.step(sessions, (1.0, 2.0, 3.0)), GreedyLRError, "JOB_FINISHED")
+            self.assertEqual([s.last_step for s in sessions], [1, 1, 1])
+            sessions[0].client.resume_job("a")
+        self.both(check)
+
+    def test_a_failure_of_rank_0_is_known_to_all(self):
+        sessions = self.sessions()
+        sessions[0].client.report = None
+        results = self.step(sessions, (1.0, 2.0, 3.0))
+        self.assertIsInstance(results[0], TypeError)
+        self.raised(results[1:], RuntimeError, "rank 0")
+
+    def test_an_outage_and_back(self):
+        def check(sessions):
+            clock, out = patient(0.2, real=True)
+            for one in sessions:
+                one._outage = outage.Outage(0.3, clock=clock)
+            lrs = sessions[0].lrs
+            self.d.kill()
+            with self.assertLogs("greedylr", "WARNING") as logged:
+                for i in range(12):  # more than a job lets wait behind an open round
+                    self.assertEqual(self.step(sessions, (1.0 + i, 2.0, 3.0)), [lrs] * 3)
+            self.assertEqual(len(logged.output), 1)
+            self.d.start()
+            for one in sessions:
+                one._outage.budget = 10.0
+            clock.now += outage.PROBE_EVERY
+            while not self.step(sessions, (1.0, 1.0, 1.0)) or sessions[0].missed.items:
+                pass
+            got = self.history()
+            self.assertEqual([step for step, _ in got], list(range(1, len(got) + 1)))
+            self.assertEqual([value for _, value in got[1:13]], [(6.0 + i) / 3 for i in range(12)])
+        self.both(check)
+
+    def test_one_rank_is_cut_off(self):
+        """The others have the decision, once the cut-off rank's value is not needed; all ranks use the same."""
+        sessions = self.sessions({2: "http://127.0.0.1:1"}, rounds=True, budget=0.3, spec={"ranks": {"quorum": 2,
+                                                                                               "deadline": "100ms"}})
+        with self.assertLogs("greedylr", "WARNING") as logged:
+            for values in ((3.0, 2.0, 9.0), (2.0, 1.5, 9.0), (1.0, 1.0, 9.0)):
+                rates = self.step(sessions, values)
+                self.assertEqual(rates, [self.d.decisions("a")[-1]["lrs"]] * 3)
+        self.assertEqual(len(logged.output), 1)
+        self.assertIn("rank 2", logged.output[0])
+        self.assertEqual(self.history(), [(1, 2.5), (2, 1.75), (3, 1.0)])
+        self.assertEqual([len(s.missed.items) for s in sessions], [0, 0, 0])
+
+    def test_a_round_that_does_not_complete(self):
+        """Without a quorum nobody has a decision: all hold, nothing is lost, and it is decided later."""
+        sessions = self.sessions({2: "http://127.0.0.1:1"}, rounds=True, budget=0.3)
+        with self.assertLogs("greedylr", "WARNING"):
+            for values in ((3.0, 2.0, 4.0), (2.0, 1.5, 1.0)):
+                self.assertEqual(self.step(sessions, values), [[0.1]] * 3)
+        self.assertEqual(self.history(), [])
+        sessions[2].client = sessions[0].client
+        sessions[2]._outage = outage.Outage(5.0)
+        rates = self.step(sessions, (1.0, 1.0, 1.0))
+        self.assertEqual(self.history(), [(1, 3.0), (2, 1.5), (3, 1.0)])
+        self.assertEqual(rates, [self.d.decisions("a")[-1]["lrs"]] * 3)
+
+    def test_loading(self):
+        def check(sessions):
+            state = sessions[0].state_dict()
+            self.assertEqual([s.state_dict() for s in sessions], [state] * 3)
+            for values in ((9.0, 9.0, 9.0), (8.0, 8.0, 8.0)):
+                self.step(sessions, values)
+            self.meeting.run(lambda r: sessions[r.rank].load_state_dict(state))
+            self.step(sessions, (0.5, 0.5, 0.5))
+            self.assertEqual(self.history(), [(1, 2.0), (2, 0.5)])
+            self.assertEqual({d["attempt"] for d in self.d.decisions("a")[-1:]}, {1})
+            other = sessions[0].state_dict()
+            results = self.meeting.run(lambda r: sessions[r.rank].load_state_dict(other if r.rank == 1 else state))
+            self.raised(results, ValueError, "rank 1 loads step 2")
+        self.both(check)
+
+    def test_another_number_of_ranks(self):
+        """Elastic training: the same job goes on with fewer ranks, values that wait for a decision included."""
+        sessions = self.sessions(rounds=True, budget=0.3)
+        self.step(sessions, (3.0, 2.0, 4.0))
+        self.d.kill()
+        with self.assertLogs("greedylr", "WARNING"):
+            self.step(sessions, (1.0, 2.0, 3.0))
+        state = json.loads(json.dumps(sessions[1].state_dict()))
+        self.d.start()
+        self.meeting = Meeting(2)
+        fewer = self.sessions(rounds=True)
+        self.meeting.run(lambda r: fewer[r.rank].load_state_dict(state))
+        self.step(fewer, (1.0, 0.5))
+        self.assertEqual(self.history(), [(1, 3.0), (2, 2.0), (3, 0.75)])
+        self.assertEqual([d.get("ranks") for d in self.d.decisions("a") if "value" in d], [3, 2, 2])
+
+    def test_local_decisions(self):
+        for rounds in (False, True):
+            sessions = self.sessions(rounds=rounds, on_error="local", budget=0.3)
+            values = [(1.0, 2.0, 3.0), (1.0, 1.0, 1.0), (5.0, 6.0, 7.0), (0.1, 0.1, 0.2), (0.1, 0.0, 0.1)]
+            got = [self.step(sessions, values[0])]
+            self.d.kill()
+            with self.assertLogs("greedylr", "WARNING"):
+                got += [self.step(sessions, v) for v in values[1:]]
+            self.d.start()
+            means = [local.combine(v, (1, 1, 1), "mean") for v in values]
+            want = self.d.ok("POST", "/v1/simulate", {"spec": {"lr": 0.1, "greedy": {"patience": 0, "smooth": False}},
+                                                      "losses": means})
+            self.assertEqual(got, [[d["lrs"]] * 3 for d in want["decisions"]])
+            self.d.ok("DELETE", "/v1/jobs/a")
+
+
+@needs("torch")
+class Torch(DaemonTest):
+    """GreedyLR as a scheduler of PyTorch."""
+
+    def setUp(self):
+        super().setUp()
+        import torch
+        self.torch = torch
+        self.url = "http://127.0.0.1:%d" % self.d.port
+
+    def optimizer(self, **more):
+        body, head = self.torch.nn.Linear(2, 2), self.torch.nn.Linear(2, 1)
+        return self.torch.optim.SGD([{"params": body.parameters(), "name": "body"},
+                                     {"params": head.parameters(), "name": "head", "lr": 0.01}], lr=0.1, **more)
+
+    def test_it_is_a_plateau(self):
+        optimizer = self.optimizer()
+        scheduler = greedylr.GreedyLR(optimizer, "a", self.url)
+        plateau = self.torch.optim.lr_scheduler.ReduceLROnPlateau
+        self.assertIsInstance(scheduler, plateau)
+        base = getattr(self.torch.optim.lr_scheduler, "LRScheduler", None)
+        if base is not None and issubclass(plateau, base):
+            self.assertIsInstance(scheduler, base)
+        self.assertLessEqual(vars(plateau(optimizer)).keys(), vars(scheduler).keys())
+        self.assertFalse(scheduler.in_cooldown)
+
+    def test_a_run(self):
+        optimizer = self.optimizer()
+        scheduler = greedylr.GreedyLR(optimizer, "a", self.url, patience=0, smooth=False,
+                                      min_lr={"head": 0.001, "body": 0.02})
+        self.assertEqual(scheduler.get_last_lr(), [0.1, 0.01])
+        for loss in (self.torch.tensor(3.0), self.torch.tensor([2.0], dtype=self.torch.float64), 1.0):
+            scheduler.step(loss)
+        rates = [0.1, 0.01]
+        for i in range(3):
+            rates = [rate / 0.8 for rate in rates]
+        self.assertEqual(scheduler.get_last_lr(), rates)
+        self.assertEqual([group["lr"] for group in optimizer.param_groups], rates)
+        self.assertEqual((scheduler.last_epoch, scheduler.best, scheduler.num_bad_epochs), (3, 1.0, 0))
+        self.assertEqual(scheduler.last_decision["action"], "raise")
+        job = self.d.ok("GET", "/v1/jobs/a")
+        self.assertEqual((job["spec"]["group_names"], job["spec"]["greedy"]["min_lr"]), (["body", "head"], [0.02, 0.001]))
+        scheduler.step(5.0, epoch=10)
+        self.assertEqual(scheduler.last_epoch, 10)
+        with self.assertRaises((ValueError, RuntimeError)):
+            scheduler.step(self.torch.ones(2))
+        with self.assertRaisesRegex(ValueError, "min_lr"):
+            greedylr.GreedyLR(optimizer, "b", self.url, min_lr={"tail": 1})
+        with self.assertRaisesRegex(TypeError, "optimizer"):
+            greedylr.GreedyLR(object(), "b", self.url)
+        optimizer.add_param_group({"params": [self.torch.nn.Parameter(self.torch.zeros(1))], "lr": 1.0})
+        with self.assertRaisesRegex(ValueError, "groups"):
+            scheduler.step(1.0)
+
+    def test_a_checkpoint(self):
+        losses = Sessions.LOSSES
+        optimizer = self.optimizer(momentum=0.9)
+        scheduler = greedylr.GreedyLR(optimizer, "a", self.url, patience=0)
+        for loss in losses[:5]:
+            scheduler.step(loss)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "checkpoint.pt")
+            self.torch.save({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, path)
+            for loss in (9.0, 8.0, 7.0):
+                scheduler.step(loss)
+            checkpoint = self.torch.load(path)
+        for order in (("optimizer", "scheduler"), ("scheduler", "optimizer")):
+            new = self.optimizer(momentum=0.9)
+            again = greedylr.GreedyLR(new, "a", self.url, patience=0)
+            for part in order:
+                {"optimizer": new, "scheduler": again}[part].load_state_dict(checkpoint[part])
+            self.assertEqual((again.get_last_lr(), again.last_epoch), ([g["lr"] for g in new.param_groups], 5))
+            for loss in losses[5:]:
+                again.step(loss)
+            history = [d for d in self.d.decisions("a") if "value" in d and not d.get("superseded")]
+            self.assertEqual([d["value"] for d in history], losses)
+            self.assertFalse(any(d.get("applied_mismatch") for d in history))
+            self.assertEqual(again.get_last_lr(), history[-1]["lrs"])
+        late = self.optimizer(momentum=0.9)  # the optimizer is loaded before the scheduler is made
+        late.load_state_dict(checkpoint["optimizer"])
+        greedylr.GreedyLR(late, "a", self.url, patience=0).load_state_dict(checkpoint["scheduler"])
+
+    def test_rates_that_are_tensors(self):
+        optimizer = self.optimizer()
+        rate = optimizer.param_groups[0]["lr"] = self.torch.tensor(0.1)
+        scheduler = greedylr.GreedyLR(optimizer, "a", self.url, patience=0, smooth=False)
+        scheduler.step(1.0)
+        scheduler.step(0.5)
+        self.assertIs(optimizer.param_groups[0]["lr"], rate)
+        self.assertAlmostEqual(float(rate), 0.1 / 0.8 / 0.8, places=6)
+        self.assertFalse(scheduler.last_decision["applied_mismatch"])
+
+    def test_a_dead_daemon(self):
+        self.d.kill()
+        with self.assertLogs("greedylr", "WARNING"):
+            scheduler = greedylr.GreedyLR(self.optimizer(), "a", self.url, budget=0.2)
+            scheduler.step(1.0)
+        self.assertEqual((scheduler.get_last_lr(), scheduler.missed, scheduler.last_decision), ([0.1, 0.01], 1, None))
+        self.d.start()
 
 
 if __name__ == "__main__":

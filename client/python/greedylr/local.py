@@ -113,6 +113,9 @@ def settings(lr: Sequence[float], given: Mapping[str, Any], on_nonfinite: Option
     full["min_lr"] = _bound("min_lr", full["min_lr"], lr, lambda x: x / 1000)
     full["max_lr"] = _bound("max_lr", full["max_lr"], lr, lambda x: x * 10)
     if dialect == "greedylr":
+        if full["mode"] == "min" and full["threshold_mode"] == "rel" and full["threshold"] >= 1:
+            raise ValueError(f"threshold: must be below 1 with mode min and threshold_mode rel, got "
+                             f"{full['threshold']!r}")
         for i, x in enumerate(lr):
             if not (full["min_lr"][i] > 0 and full["min_lr"][i] <= x <= full["max_lr"][i] < math.inf):
                 raise ValueError(f"min_lr, max_lr: must be 0 < min_lr <= lr <= max_lr, got {full['min_lr'][i]!r}, "

@@ -43,9 +43,10 @@ def room(groups: int) -> int:
 
 
 class _Target(NamedTuple):
-    """Where a loaded state wants the job: after `step`, or at its beginning where that is None."""
+    """Where a loaded state wants the job: after the decision of `step` that had `revision`, or at its beginning."""
 
     step: Optional[int]
+    revision: Optional[int]
 
 
 class Session:
@@ -105,7 +106,8 @@ class Session:
         self._uid: Optional[str] = None
         self._attempt: Optional[int] = None
         self._given, self._claimed = attempt, cast(Optional[int], None)
-        self._decided: Optional[int] = None
+        self._decided: Optional[int] = None  # the last step decided that this run knows of, and the decision's revision
+        self._revision: Optional[int] = None
         self._answered = False  # the rates in use are those of the daemon's last decision
         self._away, self._told = False, cast(List[str], [])
         self._settle(self._of_rank_0(ranks(), self._attach_alone), constructing=True)
@@ -304,7 +306,7 @@ class Session:
                     raise error
                 done += 1
                 if "decision" in result:
-                    self._decided = item.step
+                    self._decided, self._revision = item.step, result["decision"]["revision"]
         if rank is None:
             self.missed.items.clear()
 
@@ -342,9 +344,8 @@ class Session:
         try:
             if target.step is None:
                 job = rewind(initial=True) if decided else job
-            elif not decided or (self._uid is not None and self._uid != job["uid"]):
-                raise GreedyLRError("not_found", "STEP_NOT_FOUND", "the job is another one of the same id")
             else:
+                self._find(window, job, target)
                 job = rewind(step=target.step)
             self._answered = not self.missed.items
             if self._answered:
@@ -355,6 +356,16 @@ class Session:
             log.warning("greedylr: job %s does not know step %s of the loaded state (%s); it goes on at the loaded "
                         "rates, best and counters start over", self.job, target.step, error.message)
             self._override(window, rewind(initial=True) if decided else job)
+
+    def _find(self, window: Window, job: Job, target: _Target) -> None:
+        """Raises STEP_NOT_FOUND where the job is another one of the same id, or its step was decided anew since: a run
+        that went back, and now loads what it left behind."""
+        if self._uid is not None and self._uid != job["uid"]:
+            raise GreedyLRError("not_found", "STEP_NOT_FOUND", "the job was deleted and created again")
+        found = window.call(lambda left: list(self.client.list_decisions(
+            self.job, from_step=target.step, to_step=target.step, timeout=left)))
+        if not any(decision["revision"] == target.revision for decision in found):
+            raise GreedyLRError("not_found", "STEP_NOT_FOUND", "a rewind went back behind it")
 
     def _create(self, window: Window) -> Job:
         try:
@@ -441,13 +452,14 @@ class Session:
     def _follow(self, decision: Decision, step: int, value: float) -> None:
         if self._mirror is not None and (self._decided is None or step > self._decided) and (
                 self.last_step is None or step > self.last_step):
-            self._mirror.follow(value, decision)
+            self._mirror.follow(decision.get("value", value), decision)
         if self._away:
             self._away = False
             if self._ranks().rank == 0:
                 log.info("greedylr: job %s is decided by the daemon again, from step %d", self.job, step)
         self.decision, self.lrs = decision, list(decision["lrs"])
-        self._decided = step if self._decided is None else max(step, self._decided)
+        if self._decided is None or step >= self._decided:
+            self._decided, self._revision = step, decision["revision"]
         self.missed.decided(self._decided)
         self._answered = True
         if decision.get("conflict"):
@@ -495,7 +507,7 @@ class Session:
     def state_dict(self) -> Dict[str, Any]:
         """The run's place as plain data (JSON holds it but for infinities), the same on every rank: one may save it."""
         return {"version": 1, "job": self.job, "uid": self._uid, "last_step": self.last_step, "decided": self._decided,
-                "lrs": list(self.lrs), "missed": self.missed.state(),
+                "revision": self._revision, "lrs": list(self.lrs), "missed": self.missed.state(),
                 "local": self._mirror.state_dict() if self._mirror is not None else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -513,7 +525,8 @@ class Session:
             if entry != seen[0]:
                 raise ValueError(f"state_dict: rank 0 loads step {seen[0]['last_step']}, rank {rank} loads step "
                                  f"{entry['last_step']}; every rank has to load the same one")
-        self.last_step, self._decided, self._uid = state["last_step"], state["decided"], state["uid"]
+        self.last_step, self._uid = state["last_step"], state["uid"]
+        self._decided, self._revision = state["decided"], state["revision"]
         self.lrs, self.decision = [float(x) for x in state["lrs"]], None
         self.missed = MissedQueue(state["missed"])
         self._fit_missed(ranks)
@@ -522,7 +535,7 @@ class Session:
             if state["local"] is not None:
                 self._mirror.load_state_dict(state["local"])
             self._mirror.adopt({"lrs": self.lrs})
-        self._attached, self._answered, self._target = False, False, _Target(self._decided)
+        self._attached, self._answered, self._target = False, False, _Target(self._decided, self._revision)
         self._settle(self._of_rank_0(ranks, self._attach_alone))
 
     def _loadable(self, ranks: Ranks, state: Mapping[str, Any]) -> Dict[str, Any]:
@@ -530,8 +543,7 @@ class Session:
         if state.get("version") != 1:
             error = f"state_dict: is not one of greedylr's, or of a newer version; it has {sorted(state)[:8]}"
         elif state["job"] != self.job:
-            error = (f"state_dict: belongs to job {state['job']!r}, this run is {self.job!r}; use the same job, or "
-                     "fork it (Client.fork_job) and load the state with \"job\" changed")
+            error = f"state_dict: belongs to job {state['job']!r}, this run is {self.job!r}; give it the same job"
         elif len(state["lrs"]) != len(self.lrs):
             error = f"state_dict: has {len(state['lrs'])} rates, the optimizer has {len(self.lrs)} parameter groups"
         if error:
