@@ -307,8 +307,6 @@ class Session:
                 done += 1
                 if "decision" in result:
                     self._decided, self._revision = item.step, result["decision"]["revision"]
-        if rank is None:
-            self.missed.items.clear()
 
     def _late_report(self, item: Missed, rank: Optional[int]) -> ReportRequest:
         report: ReportRequest = {"job": self.job, "step": item.step}
