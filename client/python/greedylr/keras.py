@@ -24,15 +24,16 @@ class GreedyLRCallback(keras.callbacks.Callback):
     """Reports a metric after each epoch, at the step epoch + 1, and sets the optimizer's rate.
 
     monitor  name of the metric.
+    lr       the initial rate, where a restart restores the optimizer's rate before fit; None: the optimizer's.
     options  of greedylr.Session, GreedyLR's settings among them.
     A restart that goes on at initial_epoch takes the job back to it by itself.  The optimizer's rate has to be a
     number, not a schedule.  Workers that train in step and see the same metrics may all report: one decides.
     """
 
-    def __init__(self, job: str, url: Union[str, Client, None] = None, monitor: str = "val_loss",
-                 **options: Any) -> None:
+    def __init__(self, job: str, url: Union[str, Client, None] = None, monitor: str = "val_loss", *,
+                 lr: Optional[float] = None, **options: Any) -> None:
         super().__init__()
-        self.job, self.url, self.monitor, self.options = job, url, monitor, options
+        self.job, self.url, self.monitor, self.lr, self.options = job, url, monitor, lr, options
         self.session: Optional[Session] = None
         self._first_epoch = True
         self._offset = 0
@@ -44,7 +45,8 @@ class GreedyLRCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: Optional[Dict[str, Any]] = None) -> None:
         """Finds the job."""
         if self.session is None:
-            self.session = Session(self.job, [self._rate()], self.url, **self.options)
+            self.session = Session(self.job, [self.lr or self._rate()], self.url, current=[self._rate()],
+                                   **self.options)
         self._first_epoch = True
 
     def on_epoch_end(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:
