@@ -197,14 +197,56 @@ static int64_t on_admit(void *arg, struct http_request *http)
 void exchange_free(struct exchange *x)
 {
     if (x->decoded) rpc_call_clear(&x->rpc);
+    x->api->held -= x->held;
+    buf_free(&x->body);
     free(x);
+}
+
+static int on_encode(struct call *call, const ProtobufCMessage *answer, struct error *err)
+{
+    struct exchange *x = call->arg;
+
+    return rpc_encode(&x->rpc, answer, &x->body, &x->type, err);
+}
+
+/* Answers that are not counted. */
+#define SMALL_ANSWER 65536
+
+static int refuse_held(const struct api *api, struct error *err)
+{
+    return error_set(err, ST_TOO_MANY_WAITING,
+                     "answers of %zu bytes wait for their peers to read them, as many as "
+                     "--max-answer-memory allows; repeat the request later",
+                     api->held);
+}
+
+/* Counts a large answer until it is sent.  One that changed nothing is refused where there is no room. */
+static int hold(struct exchange *x, struct error *err)
+{
+    struct api *api = x->api;
+    size_t size = x->body.cap;
+
+    if (size <= SMALL_ANSWER) return 0;
+    if (x->route.method->no_side_effects && api->held &&
+        api->held + size > api->config.options->max_answer_memory)
+        return refuse_held(api, err);
+    x->held = size;
+    api->held += size;
+    return 0;
+}
+
+static void send_body(struct exchange *x)
+{
+    struct http_response response = {
+        .status = 200, .content_type = x->type, .body = x->body.data, .len = x->body.len, .take = true};
+
+    x->body = (struct buf){0};
+    http_respond(x->http, &response);
 }
 
 static void on_call_done(struct call *call, const ProtobufCMessage *answer, const struct error *err)
 {
     struct exchange *x = call->arg;
-    const char *type = "application/json";
-    struct buf body = {0};
     struct error failed;
 
     x->busy = false;
@@ -212,14 +254,11 @@ static void on_call_done(struct call *call, const ProtobufCMessage *answer, cons
         exchange_free(x);
         return;
     }
-    if (err) {
+    if (!err && ((answer && on_encode(call, answer, &failed)) || hold(x, &failed))) err = &failed;
+    if (err)
         api_send_error(x->http, err, x->route.face, NULL);
-    } else if (rpc_encode(&x->rpc, answer, &body, &type, &failed)) {
-        api_send_error(x->http, &failed, x->route.face, NULL);
-    } else {
-        send_text(x->http, 200, type, body.data ? body.data : "", body.len);
-    }
-    buf_free(&body);
+    else
+        send_body(x);
 }
 
 static int decode(struct http_request *http, struct exchange *x, struct error *err)
@@ -272,6 +311,7 @@ static void on_handle(void *arg, struct http_request *http)
     x->call = (struct call){.method = x->route.method->name,
                             .request = x->rpc.message,
                             .done = on_call_done,
+                            .encode = on_encode,
                             .arg = x,
                             .peer = x->peer,
                             .timeout_ms = x->rpc.timeout_ms};
@@ -279,6 +319,11 @@ static void on_handle(void *arg, struct http_request *http)
     if (x->route.method->streaming) {
         stream_start(x);
         return;
+    }
+    if (x->route.method->large_body && api->held >= api->config.options->max_answer_memory) {
+        (void)refuse_held(api, &err);
+        api_send_error(http, &err, x->route.face, NULL);
+        return; /* closed frees x */
     }
     x->busy = true;
     service_call(api->config.service, &x->call);

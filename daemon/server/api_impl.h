@@ -18,6 +18,7 @@ struct api {
     struct api_config config;
     struct http_server *server;
     bool draining;
+    size_t held; /* bytes of large answers that their peers have not taken */
     struct encoded encoded[STREAM_FORMS];
 };
 
@@ -29,6 +30,9 @@ struct exchange {
     struct rpc_call rpc;
     struct call call;
     char peer[64];
+    struct buf body; /* the answer, until it is sent */
+    const char *type;
+    size_t held;                   /* of api->held */
     bool decoded, busy, streaming; /* streaming: the stream has begun */
 };
 

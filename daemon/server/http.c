@@ -273,11 +273,13 @@ void http_take_response(struct http_request *req, struct MHD_Response *built,
 
 void http_respond(struct http_request *req, const struct http_response *response)
 {
-    http_take_response(
-        req,
-        MHD_create_response_from_buffer(
-            response->len, (void *)(uintptr_t)(response->len ? response->body : ""), MHD_RESPMEM_MUST_COPY),
-        response);
+    void *body = (void *)(uintptr_t)(response->len ? response->body : "");
+    bool take = response->take && response->len;
+    struct MHD_Response *built = MHD_create_response_from_buffer(
+        response->len, body, take ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
+
+    if (response->take && !(take && built)) free((void *)(uintptr_t)response->body);
+    http_take_response(req, built, response);
 }
 
 /* ---- the loop ---- */

@@ -46,7 +46,7 @@ struct http_handlers {
     void (*drained)(void *arg, struct http_request *req);
 };
 
-/* Everything is copied. */
+/* Everything is copied, but for a body that is taken. */
 struct http_response {
     int status;               /* 200 to 599 */
     const char *content_type; /* NULL: none */
@@ -54,6 +54,7 @@ struct http_response {
     size_t n_headers;
     const char *body; /* not sent for HEAD */
     size_t len;
+    bool take;  /* the body is malloc'ed and becomes the server's */
     bool close; /* the connection closes after this answer */
 };
 

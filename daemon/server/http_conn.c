@@ -112,6 +112,7 @@ static void conn_start(struct http_server *server, int fd, const struct sockaddr
         free(conn);
         return;
     }
+    uv_update_time(server->loop); /* not the time before a long turn */
     conn_phase(conn, PHASE_HEADERS, server->limits.header_timeout_ms);
     conn->next = server->conns;
     if (conn->next) conn->next->prev = conn;

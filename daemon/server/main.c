@@ -176,7 +176,9 @@ static int start_parts(struct daemon *d, struct error *err)
                                       .max_jobs = o->max_jobs,
                                       .resident_jobs = o->resident_jobs,
                                       .batch_entries = o->max_batch_entries,
-                                      .max_watchers = o->max_watchers};
+                                      .max_watchers = o->max_watchers,
+                                      .max_simulations = o->max_simulations,
+                                      .simulated_rates = o->max_simulated_rates};
     struct http_limits limits = {.connections = o->max_connections,
                                  .per_address = o->max_connections_per_address,
                                  .connection_memory = o->connection_memory,

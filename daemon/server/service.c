@@ -321,6 +321,7 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
         (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");
         goto err_alloc;
     }
+    if (pool_start(loop, err)) goto err_jobs;
     if (store_reader_open(store, &service->reader, err)) goto err_jobs;
 
     const struct commit_handlers on = {on_durable, on_failed, on_folded, on_room, on_trouble, service};
@@ -340,11 +341,6 @@ err_alloc:
     return (int)err->status;
 }
 
-void service_drain(struct service *service)
-{
-    service->draining = true;
-}
-
 /* Who waits comes to the end of its time. */
 static void release(void *arg, struct job *job)
 {
@@ -361,6 +357,7 @@ void service_release(struct service *service)
 {
     service->releasing = true;
     jobs_each(service->jobs, release, NULL);
+    pool_drop_simulations(service);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -380,16 +377,21 @@ static void on_timer_closed(uv_handle_t *handle)
     stopped(arg);
 }
 
+static void part_ended(struct service *service)
+{
+    if (!--service->stopping) uv_close((uv_handle_t *)&service->probe_timer, on_timer_closed);
+}
+
 static void on_commit_stopped(void *arg)
 {
-    struct service *service = arg;
-
-    uv_close((uv_handle_t *)&service->probe_timer, on_timer_closed);
+    part_ended(arg);
 }
 
 void service_stop(struct service *service, void (*done)(void *arg), void *arg)
 {
     service->stopped = done;
     service->stopped_arg = arg;
+    service->stopping = 2;
+    pool_end(service, part_ended);
     commit_stop(service->commit, !service->failed, on_commit_stopped, service);
 }

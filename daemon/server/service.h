@@ -16,16 +16,18 @@ struct service;
 struct call;
 
 struct service_options {
-    bool auto_create;       /* a report with lr creates its job */
-    uint32_t max_jobs;      /* 0: any number */
-    uint32_t resident_jobs; /* kept in memory */
-    uint32_t batch_entries; /* of BatchReport and Simulate */
-    uint32_t max_watchers;  /* 0: any number */
+    bool auto_create;         /* a report with lr creates its job */
+    uint32_t max_jobs;        /* 0: any number */
+    uint32_t resident_jobs;   /* kept in memory */
+    uint32_t batch_entries;   /* of BatchReport and Simulate */
+    uint32_t max_watchers;    /* 0: any number */
+    uint32_t max_simulations; /* that run or wait */
+    uint32_t simulated_rates; /* losses times groups of a Simulate */
 };
 
-/* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL.  Of a
- * streaming method there is no answer, and both are NULL if it ended well.  What such a method refuses it
- * refuses before service_call returns. */
+/* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL; both are
+ * if the call's encode has had the answer.  Of a streaming method there is no answer, and both are NULL if it
+ * ended well.  What such a method refuses it refuses before service_call returns. */
 typedef void call_done(struct call *call, const ProtobufCMessage *answer, const struct error *err);
 
 /* One request on its way.  The caller fills the first part and keeps all of it alive until done. */
@@ -33,6 +35,9 @@ struct call {
     const char *method; /* name in the contract: "Report" */
     const ProtobufCMessage *request;
     call_done *done;
+    /* Makes the bytes of an answer (borrowed), in another thread, and keeps them until done, which follows;
+     * an error it sets is done's. */
+    int (*encode)(struct call *call, const ProtobufCMessage *answer, struct error *err);
     void *arg;
     const char *peer;   /* who asks, for the history of events */
     int64_t timeout_ms; /* the longest the caller waits; -1: as long as it takes */
@@ -66,8 +71,6 @@ uint32_t service_watchers(const struct service *service);
 /* Ends every watcher, and refuses new ones from now on. */
 void service_end_watches(struct service *service);
 
-/* Refuses writes from now on. */
-void service_drain(struct service *service);
 /* Nothing waits for other requests any more: calls that do are answered, now and later ones as well. */
 void service_release(struct service *service);
 /* Commits what is queued, folds all and calls done; then the handle is gone. */

@@ -8,8 +8,21 @@
 #include "server/rounds.h"
 #include "server/service.h"
 
+#include <stdatomic.h>
+
 #define PAGE_DEFAULT 100
 #define PAGE_MAX     1000
+
+/* Threads of libuv's pool. */
+#define POOL_THREADS 4
+
+struct offload;
+struct pool {
+    struct offload *reads, *simulations; /* waiting, in order */
+    struct offload *running;
+    uint32_t n_running, n_simulating, n_waiting; /* n_waiting: simulations */
+    void (*ended)(struct service *service);      /* NULL: it goes on */
+};
 
 struct service {
     uv_loop_t *loop;
@@ -29,6 +42,8 @@ struct service {
     bool unwatchable;      /* watchers were ended */
     bool full, draining, failed;
     bool releasing; /* nothing waits any more */
+    struct pool pool;
+    uint32_t stopping; /* parts that have not ended yet */
     struct error full_reason;
     void (*fatal)(void *, const struct error *);
     void *fatal_arg;
@@ -42,7 +57,7 @@ service_handler handle_create_job, handle_get_job, handle_list_jobs, handle_upda
 service_handler handle_report, handle_batch_report, handle_get_lr, handle_list_decisions, handle_simulate;
 service_handler handle_begin_attempt, handle_rewind_job, handle_fork_job, handle_set_lr;
 service_handler handle_pause_job, handle_resume_job, handle_finish_job;
-service_handler handle_import_state, handle_export_state;
+service_handler handle_import_state, handle_export_state, handle_watch_job;
 
 /* ---- changes on their way ---- */
 
@@ -125,11 +140,49 @@ int past_initial(struct service *service, struct job *job, struct past *out, str
 /* Goes back to it, as an event of the history: later decisions are superseded, open rounds end. */
 int past_return(struct service *service, struct job *job, const struct past *to, const char *actor,
                 const uint32_t *attempt, struct change **out, struct error *err) WARN_UNUSED;
-service_handler handle_watch_job;
 
 /* Tells the watchers of a durable decision, or of the job's end. */
 void watch_decided(struct service *service, const struct change *change);
 void watch_deleted(struct service *service, const struct job *job);
+
+/* ---- work on the pool ---- */
+
+/* Work of one kind, in this order; what the caller needs lies behind the struct offload.  A step that sets
+ * o->err is the last, but for clear. */
+struct offload_kind {
+    bool simulates;                    /* takes long: few at a time, and few may wait */
+    void (*run)(struct offload *o);    /* pool: makes what is asked for; NULL: it is there */
+    void (*merge)(struct offload *o);  /* loop: adds what memory knows; NULL: nothing */
+    void (*answer)(struct offload *o); /* pool: offload_answer */
+    void (*clear)(struct offload *o);  /* loop, the call is done: frees what the others made; or NULL */
+};
+
+struct offload {
+    uv_work_t work;
+    struct offload *next;
+    struct service *service;
+    struct call *call;
+    const struct offload_kind *kind;
+    bool waits, merged;
+    atomic_bool unwanted;
+    struct error err;
+};
+
+/* Takes o, which is all zero but for what is the caller's; NULL: out of memory.  The call is done then or
+ * later.  ST_TOO_MANY_WAITING; ST_DRAINING. */
+void offload_start(struct service *service, struct call *call, const struct offload_kind *kind,
+                   struct offload *o);
+/* Encodes the answer, which is borrowed. */
+void offload_answer(struct offload *o, const ProtobufCMessage *answer);
+/* Whether a long run may end early: nobody wants its answer any more. */
+bool offload_unwanted(const struct offload *o);
+
+/* Starts the threads, before anything else is promised. */
+int pool_start(uv_loop_t *loop, struct error *err) WARN_UNUSED;
+/* Simulations that wait are told that the daemon stops. */
+void pool_drop_simulations(struct service *service);
+/* Ends all work; calls ended once nothing runs any more. */
+void pool_end(struct service *service, void (*ended)(struct service *service));
 
 void call_fail(struct call *call, const struct error *err);
 
@@ -161,6 +214,14 @@ int service_make_row(const char *name, uint64_t uid, const spec_message *given, 
                      struct store_job **out, struct error *err) WARN_UNUSED;
 /* Reads back a spec message from a row's text. */
 int service_parse_spec(const char *text, spec_message **out, struct error *err) WARN_UNUSED;
+
+#define MISSING_NAMED 64 /* ranks that a Round names */
+struct round_view {
+    Greedylr__V1__Round message;
+    uint32_t missing[MISSING_NAMED];
+};
+/* An open round as a message; behind: later ones that wait for it. */
+void fill_round(const struct round *round, uint32_t behind, struct round_view *view);
 
 /* Answers call with the Job message of a durable job. */
 void answer_job(struct service *service, struct call *call, struct job *job);

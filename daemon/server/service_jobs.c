@@ -179,16 +179,8 @@ struct job_waiter {
     struct call *call;
 };
 
-#define MISSING_NAMED 64
-
-struct round_view {
-    Greedylr__V1__Round message;
-    uint32_t missing[MISSING_NAMED];
-};
-
-static void fill_round(const struct job *job, struct round_view *view)
+void fill_round(const struct round *round, uint32_t behind, struct round_view *view)
 {
-    const struct round *round = job->rounds->round;
     Greedylr__V1__Round *m = &view->message;
     uint32_t missing = round_missing(round, true, view->missing, MISSING_NAMED);
 
@@ -202,7 +194,7 @@ static void fill_round(const struct job *job, struct round_view *view)
     m->missing = view->missing;
     m->n_missing = missing < MISSING_NAMED ? missing : MISSING_NAMED;
     m->has_rounds_behind = m->has_overdue = 1;
-    m->rounds_behind = rounds_count(job) - 1;
+    m->rounds_behind = behind;
     m->overdue = round->overdue;
 }
 
@@ -241,7 +233,7 @@ void answer_job(struct service *service, struct call *call, struct job *job)
     }
     fill_job(job, &message, &state, uid);
     if (job->rounds) {
-        fill_round(job, &round);
+        fill_round(job->rounds->round, rounds_count(job) - 1, &round);
         state.open_round = &round.message;
     }
     convert_time(row.create_us, &created);

@@ -1,0 +1,234 @@
+/* Work on the pool: reads of histories and lists, simulations, and the encoding of their answers.
+ *
+ * At most POOL_THREADS items are with the pool at a time; the others wait here, in order.  So what nobody
+ * wants any more is dropped before it begins, simulations never hold all threads, and a turn of the loop
+ * finishes no more than that many.  Work that has begun and that nobody wants is asked to end.  The service
+ * outlives the last of it. */
+#include "server/service_impl.h"
+
+#include <stdlib.h>
+
+#define TEXT_OF(x)  #x
+#define NUMBER(x)   TEXT_OF(x)
+#define SIMULATIONS (POOL_THREADS / 2) /* at a time; the rest is for reads */
+
+static void take_out(struct offload **list, struct offload *o)
+{
+    while (*list != o)
+        list = &(*list)->next;
+    *list = o->next;
+}
+
+static void append(struct offload **list, struct offload *o)
+{
+    while (*list)
+        list = &(*list)->next;
+    o->next = NULL;
+    *list = o;
+}
+
+bool offload_unwanted(const struct offload *o)
+{
+    return atomic_load(&o->unwanted);
+}
+
+void offload_answer(struct offload *o, const ProtobufCMessage *answer)
+{
+    (void)!o->call->encode(o->call, answer, &o->err);
+}
+
+static void offload_end(struct offload *o, const struct error *err)
+{
+    struct call *call = o->call;
+
+    call->cancel = NULL;
+    call->done(call, NULL, err);
+    if (o->kind->clear) o->kind->clear(o);
+    free(o);
+}
+
+/* ---- with the pool ---- */
+
+static void on_work(uv_work_t *work)
+{
+    struct offload *o = work->data;
+
+    if (offload_unwanted(o)) return;
+    if (!o->merged && o->kind->run) o->kind->run(o);
+    if (!o->err.status && (o->merged || !o->kind->merge)) o->kind->answer(o);
+}
+
+static void pool_next(struct service *service);
+
+static void on_done(uv_work_t *work, int status)
+{
+    struct offload *o = work->data;
+    struct service *service = o->service;
+    struct pool *pool = &service->pool;
+
+    (void)status;
+    if (offload_unwanted(o) && !o->err.status)
+        (void)error_set(&o->err, ST_CALLER_GONE, "nobody waits for the answer");
+    if (!o->err.status && !o->merged && o->kind->merge) {
+        o->kind->merge(o);
+        o->merged = true;
+        if (!o->err.status) {
+            (void)uv_queue_work(service->loop, &o->work, on_work, on_done);
+            return;
+        }
+    }
+    take_out(&pool->running, o);
+    pool->n_running--;
+    if (o->kind->simulates) pool->n_simulating--;
+    offload_end(o, o->err.status ? &o->err : NULL);
+    pool_next(service);
+    if (pool->ended && !pool->running) pool->ended(service);
+}
+
+static void pool_run(struct service *service, struct offload *o)
+{
+    struct pool *pool = &service->pool;
+
+    o->waits = false;
+    append(&pool->running, o);
+    pool->n_running++;
+    if (o->kind->simulates) pool->n_simulating++;
+    (void)uv_queue_work(service->loop, &o->work, on_work, on_done); /* fails only without on_work */
+}
+
+static void pool_next(struct service *service)
+{
+    struct pool *pool = &service->pool;
+    struct offload *o;
+
+    while (pool->n_running < POOL_THREADS) {
+        if ((o = pool->reads)) {
+            pool->reads = o->next;
+        } else if ((o = pool->simulations) && pool->n_simulating < SIMULATIONS) {
+            pool->simulations = o->next;
+            pool->n_waiting--;
+        } else {
+            return;
+        }
+        pool_run(service, o);
+    }
+}
+
+/* ---- waiting ---- */
+
+static void drop_waiting(struct offload *o, const struct error *err)
+{
+    struct pool *pool = &o->service->pool;
+
+    take_out(o->kind->simulates ? &pool->simulations : &pool->reads, o);
+    if (o->kind->simulates) pool->n_waiting--;
+    offload_end(o, err);
+}
+
+static void on_peer_gone(struct call *call)
+{
+    struct offload *o = call->waiting;
+    struct error err;
+
+    if (!o->waits) {
+        atomic_store(&o->unwanted, true);
+        return;
+    }
+    (void)error_set(&err, ST_CALLER_GONE, "the peer is gone");
+    drop_waiting(o, &err);
+}
+
+static int refuse_draining(struct error *err)
+{
+    return error_set(err, ST_DRAINING, "the daemon is stopping; repeat the request soon");
+}
+
+static int admit(const struct service *service, const struct offload_kind *kind, struct error *err)
+{
+    const struct pool *pool = &service->pool;
+    uint32_t n = pool->n_simulating + pool->n_waiting;
+
+    if (pool->ended || (kind->simulates && service->releasing)) return refuse_draining(err);
+    if (!kind->simulates || n < service->options.max_simulations) return 0;
+    return error_set(err, ST_TOO_MANY_WAITING,
+                     "%u simulations run or wait, as many as --max-simulations allows; repeat the request "
+                     "later",
+                     n);
+}
+
+void offload_start(struct service *service, struct call *call, const struct offload_kind *kind,
+                   struct offload *o)
+{
+    struct pool *pool = &service->pool;
+    struct error err;
+
+    if (!o) {
+        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
+        call_fail(call, &err);
+        return;
+    }
+    o->work.data = o;
+    o->service = service;
+    o->call = call;
+    o->kind = kind;
+    if (admit(service, kind, &err)) {
+        offload_end(o, &err);
+        return;
+    }
+    o->waits = true;
+    call->waiting = o;
+    call->cancel = on_peer_gone;
+    append(kind->simulates ? &pool->simulations : &pool->reads, o);
+    if (kind->simulates) pool->n_waiting++;
+    pool_next(service);
+}
+
+/* ---- beginning and end ---- */
+
+static void run_nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
+static void free_nothing(uv_work_t *work, int status)
+{
+    (void)status;
+    free(work);
+}
+
+int pool_start(uv_loop_t *loop, struct error *err)
+{
+    /* libuv makes its threads at the first work, and ends the process if it cannot. */
+    uv_work_t *work = malloc(sizeof(*work));
+
+    if (!work || setenv("UV_THREADPOOL_SIZE", NUMBER(POOL_THREADS), 1)) {
+        free(work);
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    }
+    (void)uv_queue_work(loop, work, run_nothing, free_nothing);
+    return 0;
+}
+
+void pool_drop_simulations(struct service *service)
+{
+    struct error err;
+
+    (void)refuse_draining(&err);
+    while (service->pool.simulations)
+        drop_waiting(service->pool.simulations, &err);
+}
+
+void pool_end(struct service *service, void (*ended)(struct service *service))
+{
+    struct pool *pool = &service->pool;
+    struct error err;
+
+    (void)refuse_draining(&err);
+    pool->ended = ended;
+    pool_drop_simulations(service);
+    while (pool->reads)
+        drop_waiting(pool->reads, &err);
+    for (struct offload *o = pool->running; o; o = o->next)
+        atomic_store(&o->unwanted, true);
+    if (!pool->running) ended(service);
+}
