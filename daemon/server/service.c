@@ -18,30 +18,29 @@
 struct handler_row {
     const char *method;
     service_handler *handle;
-    bool writes;
 };
 
 static const struct handler_row handlers[] = {
-    {"Report", handle_report, true},
-    {"GetLr", handle_get_lr, false},
-    {"BatchReport", handle_batch_report, true},
-    {"GetJob", handle_get_job, false},
-    {"CreateJob", handle_create_job, true},
-    {"ListJobs", handle_list_jobs, false},
-    {"UpdateJob", handle_update_job, true},
-    {"DeleteJob", handle_delete_job, true},
-    {"ListDecisions", handle_list_decisions, false},
-    {"Simulate", handle_simulate, false},
-    {"BeginAttempt", handle_begin_attempt, true},
-    {"RewindJob", handle_rewind_job, true},
-    {"ForkJob", handle_fork_job, true},
-    {"SetLr", handle_set_lr, true},
-    {"PauseJob", handle_pause_job, true},
-    {"ResumeJob", handle_resume_job, true},
-    {"FinishJob", handle_finish_job, true},
-    {"ImportState", handle_import_state, true},
-    {"ExportState", handle_export_state, false},
-    {"WatchJob", handle_watch_job, false},
+    {"Report", handle_report},
+    {"GetLr", handle_get_lr},
+    {"BatchReport", handle_batch_report},
+    {"GetJob", handle_get_job},
+    {"CreateJob", handle_create_job},
+    {"ListJobs", handle_list_jobs},
+    {"UpdateJob", handle_update_job},
+    {"DeleteJob", handle_delete_job},
+    {"ListDecisions", handle_list_decisions},
+    {"Simulate", handle_simulate},
+    {"BeginAttempt", handle_begin_attempt},
+    {"RewindJob", handle_rewind_job},
+    {"ForkJob", handle_fork_job},
+    {"SetLr", handle_set_lr},
+    {"PauseJob", handle_pause_job},
+    {"ResumeJob", handle_resume_job},
+    {"FinishJob", handle_finish_job},
+    {"ImportState", handle_import_state},
+    {"ExportState", handle_export_state},
+    {"WatchJob", handle_watch_job},
 };
 
 void call_fail(struct call *call, const struct error *err)
@@ -79,10 +78,6 @@ void service_call(struct service *service, struct call *call)
 
     for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
         if (strcmp(handlers[i].method, call->method) != 0) continue;
-        if (handlers[i].writes && service_writable(service, &err)) {
-            call_fail(call, &err);
-            return;
-        }
         handlers[i].handle(service, call);
         service_flush(service);
         return;
@@ -102,9 +97,7 @@ void service_cancel(struct call *call)
 
 int service_queue(struct service *service, struct change *change, struct error *err)
 {
-    int rc = change_queue(change, err);
-
-    if (rc) return rc;
+    if (service_writable(service, err) || change_queue(change, err)) return (int)err->status;
     change->next = NULL;
     if (service->outbox_last)
         service->outbox_last->next = change;
@@ -159,9 +152,11 @@ static void on_again(void *arg, struct change *change, const struct error *err)
     struct call *call = again->call;
 
     (void)change;
-    (void)err; /* the call finds out for itself */
     free(again);
-    service_call(service, call);
+    if (err)
+        call_fail(call, err); /* the job is not what it seems before all of the batch has failed */
+    else
+        service_call(service, call);
 }
 
 void service_again_after(struct service *service, struct call *call, struct change *change)

@@ -61,11 +61,12 @@ service_handler handle_import_state, handle_export_state, handle_watch_job;
 
 /* ---- changes on their way ---- */
 
-/* Queues a change that was stepped; it is submitted at the end of the turn. */
+/* Queues a change that was stepped; it is submitted at the end of the turn.  What needs no change is served
+ * while writes are refused.  Errors of service_writable, ST_OUT_OF_MEMORY; nothing is changed then. */
 int service_queue(struct service *service, struct change *change, struct error *err) WARN_UNUSED;
 /* The end of a turn that began elsewhere than in service_call: a timer's. */
 void service_flush(struct service *service);
-/* Handles the call again once change is durable, or has failed. */
+/* Handles the call again once change is durable; if that fails, so does the call. */
 void service_again_after(struct service *service, struct call *call, struct change *change);
 /* Steps the job on an event of an operator and queues it.  make: what else the change does (op, status, row,
  * request_id are taken from it), or NULL. */

@@ -265,8 +265,8 @@ static void pass_over(struct open_round *open)
     rounds_close(open);
 }
 
-/* Decides what can be decided, in order.  A round that cannot be (its value is refused) ends with the error.
- */
+/* Decides what can be decided, in order.  A round that cannot be (its value is refused) ends with the error;
+ * while writes are refused it stays for a later report. */
 static int advance(struct service *service, struct job *job, struct error *err)
 {
     int rc = 0;
@@ -275,6 +275,7 @@ static int advance(struct service *service, struct job *job, struct error *err)
         struct open_round *open = job->rounds;
 
         if (round_ready(open->round)) {
+            if (service_writable(service, err)) return (int)err->status;
             rc = decide(service, open, err);
             if (!rc) continue;
             fail_all(open, err);
@@ -312,6 +313,10 @@ static void on_round_deadline(void *arg)
     service_flush(service);
     open = rounds_find(job, step);
     if (!open) return;
+    if (open == job->rounds && round_ready(open->round)) {
+        fail_all(open, &err); /* the same report decides once writes are taken again */
+        return;
+    }
     missing_of(open->round, &err, ST_ROUND_INCOMPLETE, "at the deadline");
     if (open != job->rounds && round_ready(open->round))
         missing_of(job->rounds->round, &err, ST_ROUND_INCOMPLETE, "and has to be decided first");
@@ -410,6 +415,12 @@ static int add_report(struct service *service, struct open_round *open, uint32_t
 {
     struct job *job = open->job;
     uint32_t step = open->round->step;
+    bool writes = !open->round->reports[rank].order || round_ready(job->rounds->round);
+
+    if (writes && service_writable(service, &r->err)) {
+        if (!open->round->n && !open->waiters) rounds_close(open);
+        return (int)r->err.status;
+    }
     bool added = round_add(open->round, rank, report);
     int rc = added ? 0 : report_compare(job, step, open->round->reports[rank].value, report->value, r);
 

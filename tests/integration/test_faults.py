@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import Daemon, reason, wait_until
 
@@ -189,31 +190,91 @@ class InjectedIntoTheDatabaseFile(unittest.TestCase):
 
 @unittest.skipUnless(can_mount(), "a tmpfs cannot be mounted here")
 class FullDisk(unittest.TestCase):
-    def test_filled_and_freed(self):
-        at = tempfile.mkdtemp()
+    def setUp(self):
+        self.at = at = tempfile.mkdtemp()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", at], check=True)
         self.addCleanup(os.rmdir, at)
         self.addCleanup(subprocess.run, ["umount", "-l", at], check=True)
-        d = Daemon("--log-level", "error", data=at)
-        self.addCleanup(d.close)
-        d.start()
-        step = 0
-        for _ in range(3):
-            with open(os.path.join(at, "ballast"), "wb", buffering=0) as f:
-                try:
-                    while f.write(b"x" * 4096):
-                        pass
-                except OSError:
+        self.d = Daemon("--log-level", "error", data=at)
+        self.addCleanup(self.d.close)
+        self.d.start()
+
+    def fill(self, step):
+        """Until reports of job x are refused; the last step that was taken."""
+        with open(os.path.join(self.at, "ballast"), "wb", buffering=0) as f:
+            try:
+                while f.write(b"x" * 4096):
                     pass
-            status = 200
-            while status == 200:
-                status, answer = d.call("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
-                step += status == 200
+            except OSError:
+                pass
+        status = 200
+        while status == 200:
+            status, answer = self.d.call("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
+            step += status == 200
+        self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
+        return step
+
+    def make_room(self):
+        os.unlink(os.path.join(self.at, "ballast"))
+        wait_until(lambda: self.d.request("GET", "/readyz")[0] == 200)
+
+    def refused(self, status, word, method, path, body=None):
+        got, answer = self.d.call(method, path, body)
+        self.assertEqual((got, reason(answer)), (status, word), answer)
+
+    def test_what_needs_no_write_is_served(self):
+        d, spec = self.d, {"job": "made", "lr": 0.1}
+        d.ok("POST", "/v1/jobs", spec)
+        d.ok("POST", "/v1/jobs/x:report", {"step": 1, "loss": 1, "lr": 0.1})
+        step = self.fill(1)
+        self.assertTrue(d.ok("POST", "/v1/jobs/x:report", {"step": 1, "loss": 1})["duplicate"])
+        self.assertEqual(d.ok("POST", "/v1/jobs/x:report", {"step": 10 ** 6, "loss": 1, "dry_run": True})["revision"], step + 1)
+        self.assertEqual(d.ok("POST", "/v1/jobs", spec)["job"], "made")
+        self.refused(400, "FIELD_INVALID", "POST", "/v1/jobs/x:report", {"step": 1, "loss": 1, "weight": 0})
+        self.refused(400, "FIELD_INVALID", "POST", "/v1/jobs", {"job": "bad", "lr": -1})
+        self.refused(404, "JOB_NOT_FOUND", "POST", "/v1/jobs/none:pause", {})
+        results = d.ok("POST", "/v1/jobs:batchReport", {"reports": [
+            {"job": "x", "step": 1, "loss": 1}, {"job": "x", "step": step + 1, "loss": 1}]})["results"]
+        self.assertTrue(results[0]["decision"]["duplicate"])
+        self.assertEqual(results[1]["error"]["reason"], "STORE_FULL")
+        for method, path, body in (("POST", "/v1/jobs", {"job": "new", "lr": 0.1}), ("DELETE", "/v1/jobs/x", None),
+                                   ("PATCH", "/v1/jobs/x", {"spec": {"greedy": {"patience": 7}}}),
+                                   ("POST", "/v1/jobs/new:report", {"step": 1, "loss": 1, "lr": 0.1}),
+                                   ("POST", "/v1/jobs/x:pause", {}), ("POST", "/v1/jobs/x:setLr", {"lr": 0.01}),
+                                   ("POST", "/v1/jobs/x:rewind", {"initial": True}), ("POST", "/v1/jobs/x:begin", {}),
+                                   ("POST", "/v1/jobs/x:report", {"step": 1, "loss": 1, "attempt": 1}),
+                                   ("POST", "/v1/jobs/x:fork", {"step": 1, "spec": {"job": "new"}})):
+            self.refused(503, "STORE_FULL", method, path, body)
+        self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
+        self.refused(404, "JOB_NOT_FOUND", "GET", "/v1/jobs/new")
+        self.make_room()
+        d.ok("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1})
+        self.assertEqual([x["action"] for x in d.decisions("x")[step - 1:]], ["hold", "hold"])
+
+    def test_rounds_wait_for_room(self):
+        d = self.d
+        d.ok("POST", "/v1/jobs", {"job": "all", "lr": 0.1, "ranks": {"world_size": 2}})
+        d.ok("POST", "/v1/jobs", {"job": "some", "lr": 0.1, "ranks": {"world_size": 2, "quorum": 1, "deadline": "3s"}})
+        self.refused(504, "WAIT_EXPIRED", "POST", "/v1/jobs/all:report?wait=0s", {"step": 1, "rank": 0, "loss": 1})
+        with ThreadPoolExecutor() as pool:
+            some = pool.submit(d.call, "POST", "/v1/jobs/some:report", {"step": 1, "rank": 0, "loss": 1})
+            wait_until(lambda: d.ok("GET", "/v1/jobs/some")["state"].get("open_round", {}).get("reported") == 1)
+            self.fill(0)
+            self.refused(503, "STORE_FULL", "POST", "/v1/jobs/all:report", {"step": 1, "rank": 1, "loss": 3})
+            self.refused(504, "WAIT_EXPIRED", "POST", "/v1/jobs/all:report?wait=0s", {"step": 1, "rank": 0, "loss": 1})
+            status, answer = some.result()
             self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
+        self.make_room()
+        self.assertEqual(d.ok("POST", "/v1/jobs/all:report", {"step": 1, "rank": 1, "loss": 3})["value"], 2)
+        self.assertEqual(d.ok("POST", "/v1/jobs/some:report", {"step": 1, "rank": 0, "loss": 1})["ranks"], 1)
+
+    def test_filled_and_freed(self):
+        d, step = self.d, 0
+        for _ in range(3):
+            step = self.fill(step)
             if step:
                 self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
-            os.unlink(os.path.join(at, "ballast"))
-            wait_until(lambda: d.request("GET", "/readyz")[0] == 200)
+            self.make_room()
             d.ok("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
             step += 1
         d.restart()
