@@ -318,7 +318,6 @@ void change_committed(struct change *change)
         spec_free(job->durable_spec);
         job->durable_spec = change->spec;
     }
-    change_drop_row(change);
 }
 
 void change_failed(struct change *change)
@@ -356,6 +355,7 @@ void change_tell(struct change *change, const struct error *err)
         waiter->done(waiter->arg, change, err);
         waiter = next;
     }
+    change_drop_row(change);
 }
 
 void change_ref(struct change *change)

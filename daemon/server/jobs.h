@@ -34,7 +34,7 @@ struct change {
     struct job *job;
     enum store_job_op op;
     enum job_status status;  /* STATUS */
-    struct store_job *row;   /* CREATE, UPDATE: owned until committed */
+    struct store_job *row;   /* CREATE, UPDATE: owned until who waits is told */
     struct job_state *state; /* after the change; owned until committed, then the job's; NULL if it stays */
     struct job_spec *spec;   /* in force after the change; the job's */
     struct job_decision decision; /* if has_decision; lrs points to lrs */

@@ -213,21 +213,18 @@ static void fill_job(const struct job *job, Greedylr__V1__Job *out, Greedylr__V1
     out->state = state;
 }
 
-void answer_job(struct service *service, struct call *call, struct job *job)
+/* Answers with the durable state and the texts of row, which is borrowed. */
+static void answer_row(struct service *service, struct call *call, struct job *job,
+                       const struct store_job *row)
 {
     Greedylr__V1__Job message;
     Greedylr__V1__JobState state;
     Google__Protobuf__Timestamp created, updated;
     struct round_view round;
-    struct store_job row = {0};
     struct error err;
     char uid[17];
 
     if (rounds_load(service, job, &err)) {
-        call_fail(call, &err);
-        return;
-    }
-    if (store_get_job(service->reader, job->name, &row, &err)) {
         call_fail(call, &err);
         return;
     }
@@ -236,18 +233,38 @@ void answer_job(struct service *service, struct call *call, struct job *job)
         fill_round(job->rounds->round, rounds_count(job) - 1, &round);
         state.open_round = &round.message;
     }
-    convert_time(row.create_us, &created);
-    convert_time(job->update_us > row.update_us ? job->update_us : row.update_us, &updated);
+    convert_time(job->create_us, &created);
+    convert_time(job->update_us > row->update_us ? job->update_us : row->update_us, &updated);
     message.create_time = &created;
     message.update_time = &updated;
-    if (!service_parse_spec(row.spec, &message.spec, &err) &&
-        !service_parse_spec(row.effective, &message.effective, &err))
+    if (!service_parse_spec(row->spec, &message.spec, &err) &&
+        !service_parse_spec(row->effective, &message.effective, &err))
         call->done(call, &message.base, NULL);
     else
         call_fail(call, &err);
     if (message.spec) greedylr__v1__job_spec__free_unpacked(message.spec, NULL);
     if (message.effective) greedylr__v1__job_spec__free_unpacked(message.effective, NULL);
+}
+
+/* waited: for a change, which its own commit or one behind it may have followed with a deletion. */
+static void answer_stored(struct service *service, struct call *call, struct job *job, bool waited)
+{
+    struct store_job row = {0};
+    struct error err;
+
+    if (store_get_job(service->reader, job->name, &row, &err)) {
+        if (waited && err.status == ST_JOB_NOT_FOUND)
+            (void)error_set(&err, ST_JOB_DELETED, "job %s was deleted while the request waited", job->name);
+        call_fail(call, &err);
+        return;
+    }
+    answer_row(service, call, job, &row);
     store_job_clear(&row);
+}
+
+void answer_job(struct service *service, struct call *call, struct job *job)
+{
+    answer_stored(service, call, job, false);
 }
 
 static void on_job_durable(void *arg, struct change *change, const struct error *err)
@@ -259,8 +276,10 @@ static void on_job_durable(void *arg, struct change *change, const struct error 
     } else if (change->op == STORE_JOB_DELETE) {
         Greedylr__V1__DeleteJobResponse answer = GREEDYLR__V1__DELETE_JOB_RESPONSE__INIT;
         w->call->done(w->call, &answer.base, NULL);
+    } else if (change->row) {
+        answer_row(w->service, w->call, change->job, change->row);
     } else {
-        answer_job(w->service, w->call, change->job);
+        answer_stored(w->service, w->call, change->job, true);
     }
     free(w);
 }

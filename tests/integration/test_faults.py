@@ -79,6 +79,48 @@ class Injected(unittest.TestCase):
 
 
 @unittest.skipUnless(can_trace(), "strace cannot inject faults here")
+class OneCommit(unittest.TestCase):
+    """Syncs take long, so that what is sent meanwhile becomes one commit."""
+
+    def setUp(self):
+        self.d = Daemon("--log-level", "error", env={"ASAN_OPTIONS": "detect_leaks=0"},
+                        wrap=["strace", "-D", "-f", "-I2", "-o", os.devnull, "-e", "trace=fdatasync",
+                              "-e", "inject=fdatasync:delay_enter=300000"])
+        self.addCleanup(shutil.rmtree, self.d.data, True)
+        self.addCleanup(lambda: self.d.process.poll() is None and self.d.kill())
+        self.d.start()
+
+    def in_flight(self):
+        return float(re.search(r"^greedylrd_requests_in_flight (\S+)$", self.d.request("GET", "/metrics")[2].decode(), re.M)[1])
+
+    def together(self, *requests):
+        """The answers to requests that arrive in this order behind a report that is being synced."""
+        with ThreadPoolExecutor() as pool:
+            calls = []
+            for request in (("POST", "/v1/jobs/warm:report", {"loss": 1, "lr": 0.1}),) + requests:
+                calls.append(pool.submit(self.d.call, *request))
+                wait_until(lambda: self.in_flight() == len(calls) + 1 or calls[-1].done())
+            return [call.result() for call in calls[1:]]
+
+    def test_deleted_at_once(self):
+        spec = {"job": "a", "lr": [0.1], "labels": ["k=v"]}
+        made, deleted = self.together(("POST", "/v1/jobs", spec), ("DELETE", "/v1/jobs/a"))
+        self.assertEqual((made[0], deleted[0]), (200, 200), made)
+        self.assertEqual((made[1]["spec"], made[1]["state"]["lrs"]), (spec, [0.1]))
+        self.assertEqual(made[1]["create_time"], made[1]["update_time"])
+        self.assertEqual(self.d.call("GET", "/v1/jobs/a")[0], 404)
+
+    def test_changed_and_deleted_at_once(self):
+        created = self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1})
+        patched, paused, deleted = self.together(("PATCH", "/v1/jobs/a", {"spec": {"greedy": {"patience": 7}}}),
+                                                 ("POST", "/v1/jobs/a:pause", {}), ("DELETE", "/v1/jobs/a"))
+        self.assertEqual((patched[0], deleted[0]), (200, 200), patched)
+        self.assertEqual(patched[1]["spec"]["greedy"], {"patience": 7})
+        self.assertEqual((patched[1]["status"], patched[1]["create_time"]), ("active", created["create_time"]))
+        self.assertEqual((paused[0], reason(paused[1])), (409, "JOB_DELETED"))
+
+
+@unittest.skipUnless(can_trace(), "strace cannot inject faults here")
 class InjectedIntoTheDatabaseFile(unittest.TestCase):
     """The database file is written and synced by checkpoints only: when the daemon is idle, and when the log is long."""
 
