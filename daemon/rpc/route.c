@@ -8,6 +8,7 @@
 #include "core/spec.h"
 #include "rpc/accept.h"
 #include "rpc/check.h"
+#include "rpc/entries.h"
 #include "rpc/json.h"
 #include "rpc/percent.h"
 #include "rpc/stream.h"
@@ -506,6 +507,16 @@ static int connect_type(const struct rpc_request *request, struct rpc_call *out,
                      request->content_type ? request->content_type : "");
 }
 
+static int check_entries(const struct rpc_request *request, const struct rpc_call *call, struct error *err)
+{
+    const struct rpc_method *m = call->route.method;
+
+    if (!m->large_body || !request->max_entries) return 0;
+    if (call->route.face == FACE_CONNECT && call->codec == CODEC_PROTO)
+        return entries_check_proto(m->input, request->body, request->len, request->max_entries, err);
+    return entries_check_json((const char *)request->body, request->len, request->max_entries, err);
+}
+
 int route_decode(const struct rpc_request *request, const struct rpc_route *route, struct rpc_call *out,
                  struct error *err)
 {
@@ -517,6 +528,7 @@ int route_decode(const struct rpc_request *request, const struct rpc_route *rout
         return error_set(err, ST_ENCODING_UNSUPPORTED,
                          "Content-Encoding: \"%.40s\" is not served; use identity",
                          request->content_encoding);
+    if (check_entries(request, out, err)) return (int)err->status;
     rc = route->face == FACE_REST ? decode_rest(request, out, err) : decode_connect(request, out, err);
     if (rc) rpc_call_clear(out);
     return rc;

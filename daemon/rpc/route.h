@@ -23,6 +23,7 @@ struct rpc_request {
     const char *last_event_id;
     const uint8_t *body;
     size_t len;
+    size_t max_entries; /* of a method with large_body; 0: any number */
 };
 
 /* One row for each RPC of the contract. */

@@ -275,6 +275,7 @@ static int decode(struct http_request *http, struct exchange *x, struct error *e
                                   .last_event_id = http_header(http, "Last-Event-ID")};
 
     request.body = http_body(http, &request.len);
+    request.max_entries = x->api->config.options->max_batch_entries;
     if (route_match(request.method, request.target, &x->route, &allow, err)) return (int)err->status;
     if (route_decode(&request, &x->route, &x->rpc, err)) return (int)err->status;
     x->decoded = true;

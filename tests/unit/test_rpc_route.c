@@ -472,3 +472,51 @@ Test(rpc_route, hostile_targets)
         free(exact);
     }
 }
+
+/* ---- entries of large bodies ---- */
+
+#define BATCH(body)    .method = "POST", .target = "/v1/jobs:batchReport", BODY(body), .max_entries = 3
+#define SIMULATE(body) .method = "POST", .target = "/v1/simulate", BODY(body), .max_entries = 3
+
+Test(rpc_route, entries_of_json)
+{
+    struct rpc_call call;
+
+    OK(call, BATCH("{\"reports\":[{},{},{}]}"));
+    rpc_call_clear(&call);
+    OK(call, BATCH("{\"reports\":[{\"job\":\"a,\\\",[{\",\"lr\":[1,2,3,4,5]},{},{}]}"));
+    rpc_call_clear(&call);
+    OK(call, SIMULATE("{\"spec\":{\"lr\":[1,2,3,4,5],\"labels\":[\"a=b\"]},\"losses\":[1,2,3]}"));
+    rpc_call_clear(&call);
+    OK(call, .method = "POST", .target = "/v1/jobs", BODY("{\"lr\":[1,2,3,4,5]}"), .max_entries = 3);
+    rpc_call_clear(&call);
+    NO(ST_FIELD_INVALID, "reports: must be at most 3, got 4", BATCH("{\"reports\":[{},{},{},{}]}"));
+    NO(ST_FIELD_INVALID, "losses: must be at most 3, got 5",
+       SIMULATE("{\"spec\":{\"lr\":1},\"losses\":[1,2,3,NaN,5]}"));
+    /* What no field of the contract is takes no memory either. */
+    NO(ST_FIELD_INVALID, "zeros: must be at most 3, got 4", BATCH("{\"zeros\":[0,0,0,0]}"));
+    NO(ST_BODY_INVALID, "objects and lists",
+       BATCH("{\"reports\":[[[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[]"
+             ",[],[],"
+             "[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[]"
+             ",[],"
+             "[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[]]]}"));
+    NO(ST_BODY_INVALID, "JSON", BATCH("]]]]"));
+    NO(ST_BODY_INVALID, "JSON", BATCH("{\"reports\":\"\\"));
+}
+
+Test(rpc_route, entries_of_protobuf)
+{
+    const uint8_t bytes[] = {10, 0, 10, 2, 10, 0, 10, 0, 10, 0, 10}; /* reports, field 1: 4 and half a one */
+    struct rpc_call call;
+
+#define PROTO(n)                                                                                             \
+    .method = "POST", .target = CONNECT "BatchReport", .content_type = "application/proto", .body = bytes,   \
+    .len = (n), .max_entries = 3
+    OK(call, PROTO(8));
+    cr_expect_eq(((const Greedylr__V1__BatchReportRequest *)(const void *)call.message)->n_reports, 3);
+    rpc_call_clear(&call);
+    NO(ST_FIELD_INVALID, "reports: must be at most 3, got 4", PROTO(10));
+    NO(ST_FIELD_INVALID, "reports: must be at most 3, got 4", PROTO(11));
+    NO(ST_BODY_INVALID, "binary format", PROTO(7));
+}
