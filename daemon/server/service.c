@@ -321,6 +321,7 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
 
     const struct commit_handlers on = {on_durable, on_failed, on_folded, on_room, on_trouble, service};
     if (commit_start(loop, store, &on, &service->commit, err)) goto err_reader;
+    batches_start(service);
     uv_timer_init(loop, &service->probe_timer);
     service->probe_timer.data = service;
     uv_timer_start(&service->probe_timer, on_probe, PROBE_MS, PROBE_MS);
@@ -372,9 +373,16 @@ static void on_timer_closed(uv_handle_t *handle)
     stopped(arg);
 }
 
+static void on_turns_closed(uv_handle_t *handle)
+{
+    struct service *service = handle->data;
+
+    uv_close((uv_handle_t *)&service->probe_timer, on_timer_closed);
+}
+
 static void part_ended(struct service *service)
 {
-    if (!--service->stopping) uv_close((uv_handle_t *)&service->probe_timer, on_timer_closed);
+    if (!--service->stopping) uv_close((uv_handle_t *)&service->turns, on_turns_closed);
 }
 
 static void on_commit_stopped(void *arg)
@@ -387,6 +395,7 @@ void service_stop(struct service *service, void (*done)(void *arg), void *arg)
     service->stopped = done;
     service->stopped_arg = arg;
     service->stopping = 2;
+    batches_end(service);
     pool_end(service, part_ended);
     commit_stop(service->commit, !service->failed, on_commit_stopped, service);
 }

@@ -1,21 +1,41 @@
 /* BatchReport: many reports, one answer.
  *
- * Each report begins as a lone one does; the whole turn is one unit for the writer.  The answer comes when
- * the last of what the items wait for is durable.  A report whose round is not decided by then is `pending`.
- */
+ * Each report begins as a lone one does.  A batch of up to SLICE of them is one turn of the loop, hence one
+ * unit for the writer; a larger one goes on slice by slice, with the loop's other work and other batches in
+ * between.  The answer comes when the last of what the items wait for is durable.  A report whose round is
+ * not decided by then is `pending`. */
 #include "server/service_impl.h"
 
 #include <stdlib.h>
 
-struct batch_call {
-    struct call *call;
-    size_t n, waiting;
-    struct batch_item {
-        struct change_waiter waiter;
-        struct batch_call *batch;
-        struct report report;
-    } items[];
+#define SLICE 100
+
+struct batch_item {
+    struct change_waiter waiter;
+    struct batch_call *batch;
+    struct report report;
 };
+
+struct batch_answer {
+    Greedylr__V1__BatchResult result;
+    Greedylr__V1__Status status;
+    decision_message decision;
+    Google__Protobuf__Timestamp time;
+};
+
+struct batch_call {
+    struct batch_call *next; /* in the service's line */
+    struct service *service;
+    struct call *call;
+    size_t n, begun, settled; /* of the items, in order */
+    size_t waiting;           /* for a commit; the stepping is one more */
+    struct batch_answer *answers;
+    Greedylr__V1__BatchResult **results;
+    Greedylr__V1__BatchReportResponse response;
+    struct batch_item items[];
+};
+
+/* ---- the answer ---- */
 
 static void batch_result(const struct batch_item *item, Greedylr__V1__BatchResult *result,
                          Greedylr__V1__Status *status, decision_message *decision,
@@ -45,38 +65,76 @@ static void batch_result(const struct batch_item *item, Greedylr__V1__BatchResul
     result->decision = decision;
 }
 
-struct batch_answer {
-    Greedylr__V1__BatchResult result;
-    Greedylr__V1__Status status;
-    decision_message decision;
-    Google__Protobuf__Timestamp time;
-};
-
-static void batch_finish(struct batch_call *batch)
+static void batch_free(struct batch_call *batch)
 {
-    struct batch_answer *answers = calloc(batch->n ? batch->n : 1, sizeof(*answers));
-    Greedylr__V1__BatchResult **results = calloc(batch->n ? batch->n : 1, sizeof(*results));
-    Greedylr__V1__BatchReportResponse response = GREEDYLR__V1__BATCH_REPORT_RESPONSE__INIT;
-    struct error err;
-
-    if (!answers || !results) {
-        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
-        call_fail(batch->call, &err);
-    } else {
-        for (size_t i = 0; i < batch->n; i++) {
-            struct batch_answer *a = &answers[i];
-            batch_result(&batch->items[i], &a->result, &a->status, &a->decision, &a->time);
-            results[i] = &a->result;
-        }
-        response.results = results;
-        response.n_results = batch->n;
-        batch->call->done(batch->call, &response.base, NULL);
-    }
-    free(results);
-    free(answers);
+    free(batch->results);
+    free(batch->answers);
     for (size_t i = 0; i < batch->n; i++)
         report_clear(&batch->items[i].report);
     free(batch);
+}
+
+static int batch_make_answer(struct batch_call *batch, struct error *err)
+{
+    size_t n = batch->n;
+
+    batch->answers = calloc(n + 1, sizeof(*batch->answers));
+    batch->results = calloc(n + 1, sizeof(*batch->results));
+    if (!batch->answers || !batch->results) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        struct batch_answer *a = &batch->answers[i];
+        batch_result(&batch->items[i], &a->result, &a->status, &a->decision, &a->time);
+        batch->results[i] = &a->result;
+    }
+    greedylr__v1__batch_report_response__init(&batch->response);
+    batch->response.results = batch->results;
+    batch->response.n_results = n;
+    return 0;
+}
+
+struct batch_encoding {
+    struct offload base;
+    struct batch_call *batch;
+};
+
+static void encode(struct offload *o)
+{
+    offload_answer(o, &((struct batch_encoding *)(void *)o)->batch->response.base);
+}
+
+/* The answer of a large batch is encoded by the pool; its messages borrow from changes, which are the loop's
+ * to let go. */
+static void encoded(struct offload *o)
+{
+    batch_free(((struct batch_encoding *)(void *)o)->batch);
+}
+
+static void batch_finish(struct batch_call *batch)
+{
+    static const struct offload_kind kind = {.answer = encode, .clear = encoded};
+    struct call *call = batch->call;
+    struct batch_encoding *large;
+    struct error err;
+
+    if (batch_make_answer(batch, &err)) {
+        call_fail(call, &err);
+        batch_free(batch);
+    } else if (batch->n <= SLICE) {
+        call->done(call, &batch->response.base, NULL);
+        batch_free(batch);
+    } else {
+        large = calloc(1, sizeof(*large));
+        if (large) large->batch = batch;
+        offload_start(batch->service, call, &kind, (struct offload *)(void *)large);
+        if (!large) batch_free(batch);
+    }
+}
+
+/* ---- the items ---- */
+
+static void batch_drop(struct batch_call *batch)
+{
+    if (!--batch->waiting) batch_finish(batch);
 }
 
 static void on_item_durable(void *arg, struct change *change, const struct error *err)
@@ -88,44 +146,112 @@ static void on_item_durable(void *arg, struct change *change, const struct error
         item->report.failed = true;
         item->report.err = *err;
     }
-    if (!--item->batch->waiting) batch_finish(item->batch);
+    batch_drop(item->batch);
 }
 
-/* What the item waits for; NULL: nothing. */
-static struct change *awaited(struct service *service, struct report *r)
+static void item_wait(struct batch_item *item, struct change *otherwise)
 {
-    struct job *job = NULL;
+    const struct report *r = &item->report;
+    struct change *change = r->change ? r->change : r->own ? r->own : otherwise;
 
-    if (r->failed) return NULL;
-    if (r->waits) {
-        /* A later item of the batch may have decided the round. */
-        job = jobs_peek(service->jobs, r->job);
-        r->change = job ? job_find_step(job, r->step) : NULL;
-        if (r->change) change_ref(r->change);
+    if (r->failed || !change || change->committed) return;
+    item->waiter = (struct change_waiter){NULL, on_item_durable, item};
+    item->batch->waiting++;
+    change_wait(change, &item->waiter);
+}
+
+static void item_begin(struct batch_call *batch, size_t i)
+{
+    const Greedylr__V1__BatchReportRequest *request = (const void *)batch->call->request;
+    struct batch_item *item = &batch->items[i];
+
+    item->batch = batch;
+    report_begin(batch->service, request->reports[i], &item->report);
+    if (!item->report.waits) item_wait(item, NULL);
+}
+
+/* A later item of the batch may have decided the round that this one waits for. */
+static void item_settle(struct service *service, struct batch_item *item)
+{
+    struct report *r = &item->report;
+    struct job *job;
+
+    if (r->failed || !r->waits) return;
+    job = jobs_peek(service->jobs, r->job);
+    if (job) r->change = job_find_step(job, r->step);
+    if (r->change) {
+        change_ref(r->change);
+    } else if (job && job->durable && job->durable->has_step && r->step <= job->durable->step) {
+        struct error none;
+        r->entry = calloc(1, sizeof(*r->entry)); /* it is folded already */
+        if (r->entry && store_find_step(service->reader, job->uid, r->step, r->entry, &none)) {
+            free(r->entry);
+            r->entry = NULL;
+        }
     }
-    struct change *change = r->change ? r->change : r->own;
     /* A repeated value may be on its way for another request: with the last that is queued it is durable. */
-    if (r->waits && !change && job && job->pending) change = job->last;
-    return change && !change->committed ? change : NULL;
+    item_wait(item, job && job->pending && !r->entry ? job->last : NULL);
 }
 
-static void batch_begin(struct service *service, const Greedylr__V1__BatchReportRequest *request,
-                        struct batch_call *batch)
+/* One turn; true: it was the last. */
+static bool batch_step(struct batch_call *batch)
 {
-    batch->waiting = 1; /* this function */
-    for (size_t i = 0; i < batch->n; i++)
-        report_begin(service, request->reports[i], &batch->items[i].report);
-    for (size_t i = 0; i < batch->n; i++) {
-        struct batch_item *item = &batch->items[i];
-        struct change *change = awaited(service, &item->report);
+    for (size_t k = 0; k < SLICE && batch->begun < batch->n; k++)
+        item_begin(batch, batch->begun++);
+    if (batch->begun < batch->n) return false;
+    for (size_t k = 0; k < SLICE && batch->settled < batch->n; k++)
+        item_settle(batch->service, &batch->items[batch->settled++]);
+    return batch->settled == batch->n;
+}
 
-        if (!change) continue;
-        item->batch = batch;
-        item->waiter = (struct change_waiter){NULL, on_item_durable, item};
-        batch->waiting++;
-        change_wait(change, &item->waiter);
+/* ---- the line of large batches ---- */
+
+static void line_up(struct service *service, struct batch_call *batch)
+{
+    struct batch_call **at = &service->batches;
+
+    while (*at)
+        at = &(*at)->next;
+    batch->next = NULL;
+    *at = batch;
+}
+
+static void on_turn(uv_idle_t *idle)
+{
+    struct service *service = idle->data;
+    struct batch_call *batch = service->batches;
+
+    service->batches = batch->next;
+    if (batch_step(batch))
+        batch_drop(batch);
+    else
+        line_up(service, batch);
+    service_flush(service);
+    if (!service->batches) uv_idle_stop(idle);
+}
+
+void batches_start(struct service *service)
+{
+    uv_idle_init(service->loop, &service->turns);
+    service->turns.data = service;
+}
+
+void batches_end(struct service *service)
+{
+    struct error err;
+
+    (void)error_set(&err, ST_DRAINING, "the daemon is stopping; repeat the request soon");
+    while (service->batches) {
+        struct batch_call *batch = service->batches;
+
+        service->batches = batch->next;
+        for (; batch->begun < batch->n; batch->begun++) {
+            batch->items[batch->begun].report.failed = true;
+            batch->items[batch->begun].report.err = err;
+        }
+        batch_drop(batch);
     }
-    if (!--batch->waiting) batch_finish(batch);
+    uv_idle_stop(&service->turns);
 }
 
 void handle_batch_report(struct service *service, struct call *call)
@@ -146,7 +272,15 @@ void handle_batch_report(struct service *service, struct call *call)
         call_fail(call, &err);
         return;
     }
+    batch->service = service;
     batch->call = call;
     batch->n = request->n_reports;
-    batch_begin(service, request, batch);
+    batch->waiting = 1;
+    if (batch->n <= SLICE) {
+        (void)batch_step(batch);
+        batch_drop(batch);
+        return;
+    }
+    line_up(service, batch);
+    (void)uv_idle_start(&service->turns, on_turn);
 }

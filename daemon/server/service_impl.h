@@ -43,7 +43,9 @@ struct service {
     bool full, draining, failed;
     bool releasing; /* nothing waits any more */
     struct pool pool;
-    uint32_t stopping; /* parts that have not ended yet */
+    struct batch_call *batches; /* large ones that are not begun in full */
+    uv_idle_t turns;            /* of those */
+    uint32_t stopping;          /* parts that have not ended yet */
     struct error full_reason;
     void (*fatal)(void *, const struct error *);
     void *fatal_arg;
@@ -99,6 +101,11 @@ int report_compare(const struct job *job, uint32_t step, double recorded, double
 /* The decision as the answer of a report; time is the caller's storage. */
 void report_message(const struct job_decision *decision, const char *job, bool duplicate, bool conflict,
                     decision_message *out, Google__Protobuf__Timestamp *time);
+
+/* Large batches are stepped from now on. */
+void batches_start(struct service *service);
+/* Reports of them that have not begun are refused. */
+void batches_end(struct service *service);
 
 /* ---- rounds ---- */
 

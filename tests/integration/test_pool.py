@@ -6,7 +6,7 @@ import signal
 import socket
 import unittest
 
-from harness import DaemonTest, reason, wait_until
+from harness import BINARY, DaemonTest, reason, wait_until
 
 # One decision costs a median of 1,000 values.
 HEAVY = {"spec": {"lr": [0.1], "greedy": {"window_size": 1000}}, "losses": [(i * 7919 % 1000) / 1000 for i in range(2500)]}
@@ -130,6 +130,60 @@ class Limits(PoolTest):
         for s in sockets:
             s.close()
         wait_until(lambda: self.d.request("POST", "/v1/simulate", body)[0] == 200)
+
+
+class Batches(PoolTest):
+    def test_others_are_served_meanwhile(self):
+        n = 5000
+        self.d.ok("POST", "/v1/jobs", {"job": "w", "lr": 0.1, "greedy": {"window_size": 1000}})
+        batch = self.send(post("/v1/jobs:batchReport", {"reports": [{"job": "w", "loss": i * 7919 % 1000} for i in range(n)]}))
+        seen = set()
+        while not select.select([batch], [], [], 0)[0]:
+            seen.add(self.d.ok("GET", "/v1/jobs/w")["revision"])
+        self.assertTrue(seen - {0, n}, seen)
+        results = json.loads(self.answer(batch)[1])["results"]
+        self.assertEqual([x["decision"]["revision"] for x in results], list(range(1, n + 1)))
+        self.assertEqual([x["value"] for x in self.d.decisions("w")], [i * 7919 % 1000 for i in range(n)])
+
+    def test_a_small_one_is_one_commit(self):
+        self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1})
+        before = self.metric("greedylrd_commits_total")
+        self.d.ok("POST", "/v1/jobs:batchReport", {"reports": [{"job": "a", "loss": 1}] * 100})
+        self.assertEqual(self.metric("greedylrd_commits_total"), before + 1)
+
+    def test_a_large_one_does_what_reports_do(self):
+        self.d.ok("POST", "/v1/jobs", {"job": "r", "lr": 0.1, "ranks": {"world_size": 4}})
+        reports = [{"job": "r", "step": i // 4, "rank": i % 4, "loss": i} for i in range(4001)]
+        reports += [{"job": "r", "step": 0, "rank": 1, "loss": 1}, {"job": "r", "step": 0, "rank": 1, "loss": -1},
+                    {"job": "no", "loss": 1}, {"job": "new", "loss": 1, "lr": 0.5}]
+        results = self.d.ok("POST", "/v1/jobs:batchReport", {"reports": reports})["results"]
+        self.assertEqual([x["decision"]["value"] for x in results[:4000]], [i // 4 * 4 + 1.5 for i in range(4000)])
+        self.assertEqual(results[4000], {"pending": True})
+        self.assertEqual([(x["decision"]["duplicate"], x["decision"]["conflict"]) for x in results[4001:4003]],
+                         [(True, False), (True, True)])
+        self.assertEqual(results[4003]["error"]["reason"], "JOB_NOT_FOUND")
+        self.assertEqual(results[4004]["decision"]["lr"], 0.5)
+
+    def test_too_many_entries_cost_nothing(self):
+        body = b'{"reports":[' + b"{}," * 340000 + b"{}]}"
+        status, answer = self.d.call("POST", "/v1/jobs:batchReport", body)
+        self.assertEqual((status, reason(answer)), (400, "FIELD_INVALID"))
+        self.assertIn("reports: must be at most 10000, got 340001", answer["message"])
+        # 340,000 empty messages of protobuf
+        status, _, text = self.d.request("POST", "/greedylr.v1.SchedulerService/BatchReport", b"\n\0" * 340000,
+                                         {"Content-Type": "application/proto"})
+        self.assertIn(b"reports: must be at most 10000, got 340000", text)
+        self.assertLess(self.metric("process_resident_memory_bytes"), 60e6 if "asan" not in BINARY else 1e9)
+
+    def test_the_end_in_the_middle(self):
+        self.d.ok("POST", "/v1/jobs", {"job": "w", "lr": 0.1, "greedy": {"window_size": 1000}})
+        s = self.send(post("/v1/jobs:batchReport", {"reports": [{"job": "w", "loss": i} for i in range(10000)]}))
+        wait_until(lambda: self.d.ok("GET", "/v1/jobs/w")["revision"] > 0)
+        s.close()
+        wait_until(lambda: self.metric("greedylrd_requests_in_flight") == 1)
+        self.assertEqual(self.d.stop(), 0)
+        self.d.start()
+        self.assertGreater(self.d.ok("GET", "/v1/jobs/w")["revision"], 0)
 
 
 class Lists(PoolTest):
