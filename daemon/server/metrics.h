@@ -10,7 +10,7 @@
 /* name after "greedylrd_", type, label name or NULL, help */
 #define METRICS(X)                                                                                           \
     X(REPORTS, "reports_total", "counter", "result",                                                         \
-      "Reports: decided, waiting for their round, duplicate or refused.")                                    \
+      "Reports by their answer: decided, duplicate, refused, or waiting: left with their round.")            \
     X(DECISIONS, "decisions_total", "counter", "action", "Durable decisions by action.")                     \
     X(STEP_CONFLICTS, "step_conflicts_total", "counter", NULL,                                               \
       "Reports of a decided step with another value: ranks or retries that disagree.")                       \

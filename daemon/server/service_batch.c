@@ -83,6 +83,8 @@ static int batch_make_answer(struct batch_call *batch, struct error *err)
     if (!batch->answers || !batch->results) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     for (size_t i = 0; i < n; i++) {
         struct batch_answer *a = &batch->answers[i];
+        const struct report *r = &batch->items[i].report;
+        report_count(r, r->failed ? &r->err : NULL);
         batch_result(&batch->items[i], &a->result, &a->status, &a->decision, &a->time);
         batch->results[i] = &a->result;
     }

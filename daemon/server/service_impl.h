@@ -86,6 +86,7 @@ struct report {
     bool waits;                /* in the job's round of `step` */
     bool fresh;                /* decided or contributed by this report */
     bool duplicate, conflict;
+    bool dry;
     bool failed;
     struct error err;
     const char *job; /* borrowed from the request */
@@ -95,6 +96,8 @@ struct report {
 /* Everything up to the queue; sets r->failed on error. */
 void report_begin(struct service *service, const Greedylr__V1__ReportRequest *m, struct report *r);
 void report_clear(struct report *r);
+/* For the metrics, once it is known how the report is answered: with a decision, or with err. */
+void report_count(const struct report *r, const struct error *err);
 /* The recorded value and the reported one: sets r's flags; ST_STEP_CONFLICT in r->err if the job is strict.
  */
 int report_compare(const struct job *job, uint32_t step, double recorded, double reported, struct report *r);

@@ -271,7 +271,7 @@ static int report_to(struct service *service, struct job *job, const report_requ
     int rc;
 
     make_event(m, &event);
-    if (m->has_dry_run && m->dry_run) return report_dry(job, m, &event, r);
+    if (r->dry) return report_dry(job, m, &event, r);
     if (m->request_id && !m->has_step && (rc = recorded_request(service, job, m, event.report.value, r)) != 1)
         return rc;
     switch (job_relation(job->newest, &event)) {
@@ -303,7 +303,7 @@ static int report_and_create(struct service *service, const report_request *m, s
     }
     make_event(m, &event);
     if (check_rank(m, change->job, &r->err)) goto err;
-    if (m->has_dry_run && m->dry_run) {
+    if (r->dry) {
         (void)dry_run(change->job, &event, r);
         goto err;
     }
@@ -323,6 +323,7 @@ void report_begin(struct service *service, const report_request *m, struct repor
     r->job = m->job;
     r->step = m->step;
     r->rank = m->rank;
+    r->dry = m->has_dry_run && m->dry_run;
     r->err.status = ST_OK;
     if (check_report(m, &r->err)) {
         r->failed = true;
@@ -337,11 +338,19 @@ void report_begin(struct service *service, const report_request *m, struct repor
         rc = report_and_create(service, m, r);
     }
     r->failed = rc != 0;
+}
+
+void report_count(const struct report *r, const struct error *err)
+{
+    bool kept =
+        err && (status_info(err->status)->outcome == OUTCOME_RECORDED || err->status == ST_CALLER_GONE);
+
+    if (r->dry) return;
     metrics_add(METRIC_REPORTS,
-                rc                                     ? REPORT_RESULT_REFUSED
-                : r->duplicate                         ? REPORT_RESULT_DUPLICATE
-                : r->waits || (!r->fresh && r->change) ? REPORT_RESULT_WAITING
-                                                       : REPORT_RESULT_DECIDED,
+                kept || (!err && !r->change && !r->entry) ? REPORT_RESULT_WAITING
+                : err                                     ? REPORT_RESULT_REFUSED
+                : r->duplicate                            ? REPORT_RESULT_DUPLICATE
+                                                          : REPORT_RESULT_DECIDED,
                 1);
 }
 
@@ -368,10 +377,10 @@ static void report_finish(struct report_call *rc, const struct error *err)
     decision_message message;
     Google__Protobuf__Timestamp time;
 
+    if (!err && rc->report.failed) err = &rc->report.err;
+    report_count(&rc->report, err);
     if (err) {
         call_fail(call, err);
-    } else if (rc->report.failed) {
-        call_fail(call, &rc->report.err);
     } else {
         const struct report *r = &rc->report;
         report_message(r->change ? &r->change->decision : &r->entry->decision, r->job, r->duplicate,

@@ -62,8 +62,10 @@ static void answer_report(struct waiter *w, const struct change *change, const s
     decision_message message;
     Google__Protobuf__Timestamp time;
     struct call *call = w->call;
+    struct report r = {.change = w->change, .duplicate = w->duplicate};
 
     call->cancel = NULL;
+    report_count(&r, err);
     if (err) {
         call_fail(call, err);
     } else {

@@ -269,6 +269,9 @@ class FullDisk(unittest.TestCase):
         d.ok("POST", "/v1/jobs", spec)
         d.ok("POST", "/v1/jobs/x:report", {"step": 1, "loss": 1, "lr": 0.1})
         step = self.fill(1)
+        metrics = d.request("GET", "/metrics")[2].decode()
+        self.assertIn('reports_total{result="decided"} %d\n' % step, metrics)  # what was not stored was not decided
+        self.assertIn('reports_total{result="refused"} 1\n', metrics)
         self.assertTrue(d.ok("POST", "/v1/jobs/x:report", {"step": 1, "loss": 1})["duplicate"])
         self.assertEqual(d.ok("POST", "/v1/jobs/x:report", {"step": 10 ** 6, "loss": 1, "dry_run": True})["revision"], step + 1)
         self.assertEqual(d.ok("POST", "/v1/jobs", spec)["job"], "made")

@@ -334,6 +334,30 @@ class Watching(DaemonTest):
             if name.split("{")[0].endswith(("_total", "_count", "_bucket")):
                 self.assertGreaterEqual(after[name], value, name)
 
+    def reports(self, *requests):
+        """How reports_total grew, in the order decided, waiting, duplicate, refused."""
+        before = self.samples()
+        for status, path, body in requests:
+            self.assertEqual(self.d.call("POST", path, body)[0], status, (path, body))
+        after = self.samples()
+        return tuple(after[name] - before[name] for name in ('greedylrd_reports_total{result="%s"}' % word for word in
+                                                             ("decided", "waiting", "duplicate", "refused")))
+
+    def test_reports_are_counted_by_their_answer(self):
+        j, r = "/v1/jobs/j:report", "/v1/jobs/r:report?wait=0s"
+        self.d.ok("POST", "/v1/jobs", {"job": "r", "lr": 0.1, "ranks": {"world_size": 2}})
+        self.assertEqual(self.reports((200, j, {"step": 1, "loss": 1, "lr": 0.1}), (200, j, {"step": 2, "loss": 1})), (2, 0, 0, 0))
+        self.assertEqual(self.reports((200, j, {"step": 3, "loss": 1, "dry_run": True}),
+                                      (200, "/v1/jobs/k:report", {"step": 3, "loss": 1, "lr": 1, "dry_run": True})), (0, 0, 0, 0))
+        self.assertEqual(self.reports((400, j, {"step": 3}), (400, j, {"step": 3, "loss": 1, "weight": 0}),
+                                      (404, "/v1/jobs/k:report", {"loss": 1})), (0, 0, 0, 3))
+        self.assertEqual(self.reports((504, r, {"step": 1, "rank": 0, "loss": 1})), (0, 1, 0, 0))
+        self.assertEqual(self.reports((504, r, {"step": 1, "rank": 0, "loss": 1}), (200, r, {"step": 1, "rank": 1, "loss": 1}),
+                                      (200, r, {"step": 1, "rank": 0, "loss": 1})), (1, 1, 1, 0))
+        self.assertEqual(self.reports((200, "/v1/jobs:batchReport", {"reports": [
+            {"job": "j", "step": 2, "loss": 1}, {"job": "j", "step": 9, "loss": 1}, {"job": "j"}, {"job": "none", "loss": 1},
+            {"job": "r", "step": 2, "loss": 1}]})), (1, 1, 1, 2))
+
     def test_logs(self):
         for form in ("json", "logfmt"):
             d = Daemon("--log-format", form, "--log-level", "debug")
