@@ -29,6 +29,7 @@ struct jobs *jobs_new(uint32_t resident_max)
 static void job_free(struct job *job)
 {
     rounds_drop(job);
+    change_index_free(job->index);
     if (job->newest != job->durable) free(job->newest);
     free(job->durable);
     if (job->spec != job->durable_spec) spec_free(job->spec);
@@ -234,18 +235,42 @@ static void mark_superseded(struct job *job, const struct change *by, bool super
 {
     uint32_t revision = by->decision.revision;
 
-    for (struct change *c = job->oldest; c; c = c->job_next) {
+    for (struct change *c = job->last; c; c = c->job_before) {
         struct job_decision *d = &c->decision;
 
         if (!c->has_decision) continue;
-        if (superseded && !d->superseded && d->revision > by->superseded_after &&
-            action_is_undone(d->action)) {
+        if (d->revision <= by->superseded_after) return; /* and so are all before it */
+        if (superseded && !d->superseded && action_is_undone(d->action)) {
             d->superseded = true;
             c->superseded_by = revision;
         } else if (!superseded && c->superseded_by == revision) {
             d->superseded = false;
             c->superseded_by = 0;
         }
+    }
+}
+
+static bool is_settings(const struct change *c)
+{
+    return c->op == STORE_JOB_CREATE || c->op == STORE_JOB_UPDATE || c->op == STORE_JOB_DELETE;
+}
+
+/* At the end of its job's line. */
+static void job_link(struct job *job, struct change *change)
+{
+    change->job_before = job->last;
+    if (job->last)
+        job->last->job_next = change;
+    else
+        job->oldest = change;
+    job->last = change;
+    job->unfolded++;
+    if (is_settings(change) || change->supersedes) job->unsettled = change;
+    if (change_index_grow(&job->index, job->unfolded)) {
+        for (struct change *c = job->oldest; c; c = c->job_next)
+            change_index_add(job->index, c);
+    } else if (job->index) {
+        change_index_add(job->index, change);
     }
 }
 
@@ -270,26 +295,22 @@ int change_queue(struct change *change, struct error *err)
     }
     job->pending++;
     if (change->op == STORE_JOB_DELETE) job->deleting = true;
-    if (job->last)
-        job->last->job_next = change;
-    else
-        job->oldest = change;
-    job->last = change;
+    job_link(job, change);
     return 0;
 }
 
+/* Does nothing to a change that was never queued. */
 static void job_unlink(struct job *job, struct change *change)
 {
-    struct change **at = &job->oldest, *before = NULL;
-
-    while (*at && *at != change) {
-        before = *at;
-        at = &(*at)->job_next;
-    }
-    if (!*at) return;
-    *at = change->job_next;
-    if (job->last == change) job->last = before;
-    change->job_next = NULL;
+    if (!change->job_before && job->oldest != change) return;
+    *(change->job_before ? &change->job_before->job_next : &job->oldest) = change->job_next;
+    *(change->job_next ? &change->job_next->job_before : &job->last) = change->job_before;
+    change->job_next = change->job_before = NULL;
+    change_index_remove(change);
+    if (job->unsettled == change) job->unsettled = NULL;
+    if (--job->unfolded) return;
+    change_index_free(job->index);
+    job->index = NULL;
 }
 
 static void change_drop_row(struct change *change)
@@ -309,6 +330,7 @@ void change_committed(struct change *change)
     job->pending--;
     if (change->op == STORE_JOB_CREATE) job->create_us = change->row->create_us;
     change->committed = true;
+    if (job->unsettled == change) job->unsettled = NULL; /* those before it are durable, too */
     if (!change->state) return;
     job->update_us = change->row ? change->row->update_us : change->decision.time_us;
     free(job->durable);
@@ -382,26 +404,34 @@ void change_folded(struct change *change)
     change_unref(change);
 }
 
+static bool is_live(const struct change *c)
+{
+    return c->has_decision && !c->decision.superseded;
+}
+
+static bool is_live_report(const struct change *c)
+{
+    return is_live(c) && action_is_report(c->decision.action);
+}
+
 struct change *job_find_step(const struct job *job, uint32_t step)
 {
-    struct change *found = NULL;
+    struct change *c = job->last;
 
-    for (struct change *c = job->oldest; c; c = c->job_next) {
-        const struct job_decision *d = &c->decision;
-
-        if (c->has_decision && !d->superseded && action_is_report(d->action) && d->step == step) found = c;
-    }
-    return found;
+    if (job->index) return change_index_step(job->index, step, is_live_report);
+    while (c && !(is_live_report(c) && c->decision.step == step))
+        c = c->job_before;
+    return c;
 }
 
 struct change *job_find_request(const struct job *job, const char *request_id)
 {
-    struct change *found = NULL;
+    struct change *c = job->last;
 
-    for (struct change *c = job->oldest; c; c = c->job_next) {
-        if (c->request_id && !c->decision.superseded && !strcmp(c->request_id, request_id)) found = c;
-    }
-    return found;
+    if (job->index) return change_index_request(job->index, request_id, is_live);
+    while (c && !(is_live(c) && c->request_id && !strcmp(c->request_id, request_id)))
+        c = c->job_before;
+    return c;
 }
 
 static bool state_matches(const struct job_decision *d, enum store_state_match match, uint32_t step)
@@ -419,19 +449,14 @@ struct change *job_find_state(const struct job *job, enum store_state_match matc
 {
     struct change *found = NULL;
 
-    for (struct change *c = job->oldest; c; c = c->job_next) {
+    for (struct change *c = job->last; c; c = c->job_before) {
         if (!c->has_decision || !state_matches(&c->decision, match, step)) continue;
-        if (!found || c->decision.step >= found->decision.step) found = c;
+        if (!found || c->decision.step > found->decision.step) found = c;
     }
     return found;
 }
 
 struct change *job_find_unsettled(const struct job *job)
 {
-    for (struct change *c = job->oldest; c; c = c->job_next) {
-        bool settings = c->op == STORE_JOB_CREATE || c->op == STORE_JOB_UPDATE || c->op == STORE_JOB_DELETE;
-
-        if (!c->committed && (settings || c->supersedes)) return c;
-    }
-    return NULL;
+    return job->unsettled;
 }

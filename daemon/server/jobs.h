@@ -4,6 +4,7 @@
 #define GREEDYLRD_SERVER_JOBS_H
 
 #include "core/job.h"
+#include "server/change_index.h"
 #include "store/store.h"
 
 #include <stdbool.h>
@@ -29,8 +30,9 @@ struct waiter;
 /* One change of one job: queued, then committed, then kept for look-ups until it is folded into the history.
  */
 struct change {
-    struct change *next;     /* in the commit queue, later in the line to be folded */
-    struct change *job_next; /* of the same job, newer */
+    struct change *next;                  /* in the commit queue, later in the line to be folded */
+    struct change *job_next, *job_before; /* of the same job, newer and older */
+    struct index_entry by_step, by_request;
     struct job *job;
     enum store_job_op op;
     enum job_status status;  /* STATUS */
@@ -64,6 +66,9 @@ struct job {
     struct job_spec *spec, *durable_spec; /* the same object unless an update is queued */
     struct job_state *newest, *durable;   /* durable: NULL until the creation is */
     struct change *oldest, *last;         /* not folded yet */
+    uint32_t unfolded;                    /* so many */
+    struct change_index *index;           /* of those; NULL while they are few */
+    struct change *unsettled;             /* the newest of job_find_unsettled */
     uint32_t pending;                     /* queued and not committed */
     struct open_round *rounds;            /* ascending by step; the first is the open one */
     struct waiter *lr_waiters;            /* for the decision of a step */
@@ -119,8 +124,8 @@ struct change *job_find_step(const struct job *job, uint32_t step);
 struct change *job_find_request(const struct job *job, const char *request_id);
 /* The same of states, as store_find_state. */
 struct change *job_find_state(const struct job *job, enum store_state_match match, uint32_t step);
-/* A change that is queued and not durable, and that reads of the store have to wait for: of settings, of a
- * creation, of what is superseded; NULL if none. */
+/* The newest change that is queued and not durable, and that reads of the store have to wait for: of
+ * settings, of a creation, of what is superseded; NULL if none. */
 struct change *job_find_unsettled(const struct job *job);
 
 #endif
