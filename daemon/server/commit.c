@@ -3,14 +3,16 @@
  * Happy path: submit appends to the queue; the writer swaps the whole queue out, commits it, and posts the
  * batch to the loop.  When a batch fails the writer halts: changes queued meanwhile build on states that
  * never became durable, so the loop takes them all out as failed before the writer goes on.  Idle, or with a
- * long backlog, the writer folds. */
+ * long backlog, the writer folds: behind a batch twice as many rows as it brought, so that the backlog
+ * shrinks under any load, and no commit waits longer for that than for the batches themselves. */
 #include "server/commit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLD_BACKLOG 4096         /* decisions appended before a fold comes between two commits */
-#define IDLE_NS      500000000ull /* quiet time before the writer folds the rest */
+#define FOLD_BACKLOG 4096          /* decisions appended before a fold comes between two commits */
+#define FOLD_NS      1000000000ull /* the longest that folding keeps a batch waiting */
+#define IDLE_NS      500000000ull  /* quiet time before the writer folds the rest */
 
 struct queue {
     struct change *first, *last;
@@ -147,6 +149,29 @@ static bool run_maintenance(struct commit *commit, bool all)
     return store_has_work(commit->store);
 }
 
+static bool is_awaited(struct commit *commit)
+{
+    uv_mutex_lock(&commit->mutex);
+    bool awaited = commit->queue.first || commit->stopping;
+    uv_mutex_unlock(&commit->mutex);
+    return awaited;
+}
+
+/* Behind a batch of n changes; as run_maintenance. */
+static bool fold_backlog(struct commit *commit, size_t n)
+{
+    uint64_t start = uv_hrtime();
+    bool more = true;
+
+    for (size_t rows = 0; more && store_backlog(commit->store) >= FOLD_BACKLOG; rows += STORE_STEP_ROWS) {
+        bool enough = rows >= 2 * n || uv_hrtime() - start >= FOLD_NS;
+
+        if (rows && enough && is_awaited(commit)) break;
+        more = run_maintenance(commit, false);
+    }
+    return more;
+}
+
 static void run_probe(struct commit *commit)
 {
     struct error err = {0};
@@ -197,10 +222,11 @@ static void writer(void *arg)
         uv_mutex_unlock(&commit->mutex);
 
         quiet = !batch && !probe;
+        size_t n = batch ? batch->n : 0;
         if (batch) run_batch(commit, batch);
         if (probe) run_probe(commit);
         if (end) break;
-        if (!work || store_backlog(commit->store) >= FOLD_BACKLOG) more = run_maintenance(commit, false);
+        more = work ? fold_backlog(commit, n) : run_maintenance(commit, false);
     }
     if (commit->fold_at_stop) (void)run_maintenance(commit, true);
     uv_mutex_lock(&commit->mutex);

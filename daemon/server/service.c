@@ -14,6 +14,9 @@
 #include <time.h>
 
 #define PROBE_MS 250
+/* Changes queued or not folded yet, all in memory (about 1 KB each) and, after a crash, to be folded before
+ * the daemon is ready.  Folding keeps up with commits; this bounds what comes in while one is slow. */
+#define UNFOLDED_MAX 131072
 
 struct handler_row {
     const char *method;
@@ -67,6 +70,14 @@ int service_writable(const struct service *service, struct error *err)
     return 0;
 }
 
+int service_check_write(const struct service *service, struct error *err)
+{
+    if (service_writable(service, err)) return (int)err->status;
+    if (service->queued + store_backlog(service->store) < UNFOLDED_MAX) return 0;
+    return error_set(err, ST_OVERLOADED, "%d changes wait for the disk; repeat the request in a moment",
+                     UNFOLDED_MAX);
+}
+
 uint32_t service_resident(const struct service *service)
 {
     return jobs_count(service->jobs);
@@ -97,7 +108,8 @@ void service_cancel(struct call *call)
 
 int service_queue(struct service *service, struct change *change, struct error *err)
 {
-    if (service_writable(service, err) || change_queue(change, err)) return (int)err->status;
+    if (service_check_write(service, err) || change_queue(change, err)) return (int)err->status;
+    service->queued++;
     change->next = NULL;
     if (service->outbox_last)
         service->outbox_last->next = change;
@@ -202,6 +214,7 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
     struct service *service = arg;
 
     metrics_commit(n, seconds);
+    service->queued -= n;
     while (first) {
         struct change *change = first;
         struct job *job = change->job;
@@ -251,7 +264,7 @@ static void on_failed(void *arg, struct change *first, size_t n, const struct er
 {
     struct service *service = arg;
 
-    (void)n;
+    service->queued -= n;
     service_failed(service, err);
     while (first) {
         struct change *change = first;

@@ -35,6 +35,7 @@ struct service {
     struct change *unfolded, *unfolded_last; /* committed decisions, oldest first, linked by next */
     uint64_t committed;                      /* decisions */
     uint64_t creating;                       /* jobs whose creation is queued */
+    uint64_t queued;                         /* changes that are neither durable nor failed */
     struct change *outbox, *outbox_last;     /* queued in this turn, submitted at its end; linked by next */
     struct watched *watched;                 /* jobs that are watched, by uid */
     uint32_t watchers;
@@ -63,6 +64,8 @@ service_handler handle_import_state, handle_export_state, handle_watch_job;
 
 /* ---- changes on their way ---- */
 
+/* 0, or why no change is taken now: service_writable's reasons, ST_OVERLOADED. */
+int service_check_write(const struct service *service, struct error *err) WARN_UNUSED;
 /* Queues a change that was stepped; it is submitted at the end of the turn.  What needs no change is served
  * while writes are refused.  Errors of service_writable, ST_OUT_OF_MEMORY; nothing is changed then. */
 int service_queue(struct service *service, struct change *change, struct error *err) WARN_UNUSED;

@@ -277,7 +277,7 @@ static int advance(struct service *service, struct job *job, struct error *err)
         struct open_round *open = job->rounds;
 
         if (round_ready(open->round)) {
-            if (service_writable(service, err)) return (int)err->status;
+            if (service_check_write(service, err)) return (int)err->status;
             rc = decide(service, open, err);
             if (!rc) continue;
             fail_all(open, err);
@@ -419,7 +419,7 @@ static int add_report(struct service *service, struct open_round *open, uint32_t
     uint32_t step = open->round->step;
     bool writes = !open->round->reports[rank].order || round_ready(job->rounds->round);
 
-    if (writes && service_writable(service, &r->err)) {
+    if (writes && service_check_write(service, &r->err)) {
         if (!open->round->n && !open->waiters) rounds_close(open);
         return (int)r->err.status;
     }

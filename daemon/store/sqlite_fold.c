@@ -11,7 +11,6 @@
 
 #include "store/sqlite_db.h"
 
-#define CHUNK_ROWS 1024
 #define PASS_ROWS  65536
 #define REAP_ROWS  "2000"
 #define LIMIT_ROWS "20000"
@@ -26,7 +25,7 @@
 #define TEXT(x)    TEXT_OF(x)
 
 /* Rows ?1 < n <= ?1 + CHUNK of the pass; the last of each job in the pass. */
-#define CHUNK   "p.n>?1 AND p.n<=?1+" TEXT(CHUNK_ROWS)
+#define CHUNK   "p.n>?1 AND p.n<=?1+" TEXT(STORE_STEP_ROWS)
 #define IS_LAST "NOT EXISTS(SELECT 1 FROM temp.pass q WHERE q.n=p.n+1 AND q.job=p.job)"
 
 const char *const writer_sql[W_COUNT] = {
@@ -134,11 +133,11 @@ int fold_step(struct store *store, struct error *err)
     int rc;
 
     if (!store->pass.active && (rc = pass_begin(store, err))) return rc;
-    bool ends = store->pass.at + CHUNK_ROWS >= store->pass.rows;
+    bool ends = store->pass.at + STORE_STEP_ROWS >= store->pass.rows;
     if ((rc = writer_run(store, W_BEGIN, folding, err))) return rc;
     rc = writer_end(store, fold_chunk(store, ends, err), err);
     if (rc) return rc;
-    store->pass.at += CHUNK_ROWS;
+    store->pass.at += STORE_STEP_ROWS;
     if (!ends) return 0;
     store->pass.active = false;
     unfolded_forget(store, store->pass.last);

@@ -1,0 +1,86 @@
+"""What piles up behind the writer is bounded: folding keeps up with batches, and a slow disk refuses, it does not hoard."""
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import threading
+import unittest
+
+from harness import Daemon, DaemonTest, wait_until
+from test_faults import can_trace
+
+UNFOLDED_MAX = 131072
+BATCH = 10000
+
+
+def batch(jobs=50):
+    return {"reports": [{"job": "j%d" % (i % jobs), "lr": 0.1, "loss": 1} for i in range(BATCH)]}
+
+
+def rows(d, table):
+    db = sqlite3.connect("file:%s/greedylr.db?mode=ro" % d.data, uri=True)
+    try:
+        return db.execute("SELECT count(*) FROM " + table).fetchone()[0]
+    finally:
+        db.close()
+
+
+def in_threads(n, run):
+    threads = [threading.Thread(target=run) for _ in range(n)]
+    for t in threads:
+        t.start()
+    return threads
+
+
+class Folding(DaemonTest):
+    flags = ("--log-level", "error")
+
+    def test_keeps_up_with_batches(self):
+        answers = []
+
+        def load():
+            for _ in range(5):
+                answers.append(self.d.call("POST", "/v1/jobs:batchReport", batch())[0])
+
+        longest = 0
+        threads = in_threads(3, load)
+        while any(t.is_alive() for t in threads):
+            threads[0].join(0.05)
+            longest = max(longest, rows(self.d, "log"))
+        self.assertEqual(answers, [200] * 15)
+        self.assertGreater(longest, 0)
+        # Folded behind each batch: what is left is what the batches under way brought.
+        self.assertLess(longest, 3 * 3 * BATCH)
+
+
+@unittest.skipUnless(can_trace(), "strace cannot inject faults here")
+class SlowDisk(unittest.TestCase):
+    def test_refuses_what_it_could_not_hold(self):
+        d = Daemon("--log-level", "error", env={"ASAN_OPTIONS": "detect_leaks=0"},
+                   wrap=["strace", "-D", "-f", "-I2", "-o", os.devnull, "-e", "trace=fdatasync",
+                         "-e", "inject=fdatasync:delay_enter=3000000"])
+        self.addCleanup(shutil.rmtree, d.data, True)
+        d.start()
+        answers = []
+
+        def load():
+            answers.append(d.request("POST", "/v1/jobs:batchReport", batch(1)))
+
+        for t in in_threads(20, load):
+            t.join()
+        taken = sum(status == 200 for status, _, _ in answers)
+        refused = [(h["retry-after"], b) for status, h, b in answers if status == 503]
+        self.assertEqual(taken + len(refused), 20)
+        self.assertLessEqual(taken * BATCH, UNFOLDED_MAX + BATCH)
+        self.assertTrue(refused and all(b"OVERLOADED" in b and b"nothing" in b for _, b in refused))
+        self.assertEqual(d.ok("GET", "/v1/jobs/j0")["revision"], taken * BATCH)
+        with open("/proc/%d/status" % d.process.pid) as f:
+            os.kill(int(re.search(r"TracerPid:\s*(\d+)", f.read()).group(1)), signal.SIGTERM)
+        # The disk is fast again: writes go on by themselves.
+        wait_until(lambda: d.request("POST", "/v1/jobs/j0:report", {"loss": 1})[0] == 200, 60)
+        d.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
