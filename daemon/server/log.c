@@ -1,11 +1,13 @@
-/* A line is rendered into a buffer on the stack and written with one write.  A failed write is ignored: there
- * is nowhere to say so. */
+/* A line is rendered into a buffer on the stack and written with one write, if there is room for it: nobody
+ * who serves waits for a reader of logs.  What has no room, or cannot be written, is counted, and the next
+ * line that can says how many they were. */
 #include "server/log.h"
 
 #include "core/spec.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,10 @@ struct limited {
     unsigned n;
     uint64_t suppressed;
 };
+
+/* Between poll and write nobody else of ours may take the room. */
+static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t dropped, dropped_told;
 
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct limited limited[LIMIT_EVENTS];
@@ -204,14 +210,35 @@ size_t log_render(char *out, size_t cap, enum log_format format, int64_t time_us
     return line.len;
 }
 
-static void emit(enum log_level level, int64_t now, const char *event, const struct log_field *fields)
+/* Under write_lock.  A line fits into what POLLOUT promises of a pipe: LOG_LINE_MAX. */
+static bool write_line(enum log_level level, int64_t now, const char *event, const struct log_field *fields)
 {
+    struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
     char text[3 + LOG_LINE_MAX] = {'<', level_priority[level], '>'};
     size_t n = 3 + log_render(text + 3, LOG_LINE_MAX, config.format, now, level, event, fields);
     size_t skip = config.journal ? 0 : 3;
-    ssize_t rc = write(STDERR_FILENO, text + skip, n - skip);
 
-    (void)rc;
+    if (poll(&room, 1, 0) != 1 || !(room.revents & POLLOUT)) return false;
+    return write(STDERR_FILENO, text + skip, n - skip) == (ssize_t)(n - skip);
+}
+
+static void emit(enum log_level level, int64_t now, const char *event, const struct log_field *fields)
+{
+    pthread_mutex_lock(&write_lock);
+    if (dropped > dropped_told &&
+        write_line(LOG_WARNING, now, "log_dropped",
+                   (struct log_field[]){log_u64("lines", dropped - dropped_told), log_end()}))
+        dropped_told = dropped;
+    if (!write_line(level, now, event, fields)) dropped++;
+    pthread_mutex_unlock(&write_lock);
+}
+
+uint64_t log_dropped(void)
+{
+    pthread_mutex_lock(&write_lock);
+    uint64_t n = dropped;
+    pthread_mutex_unlock(&write_lock);
+    return n;
 }
 
 /* Whether this line may be printed; *suppressed says how many before it were not. */

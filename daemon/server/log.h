@@ -1,8 +1,9 @@
-/* Structured log lines on standard error, as logfmt or JSON.  One line is one write.  Loop and writer threads
- * may log. */
+/* Structured log lines on standard error, as logfmt or JSON.  One line is one write, and never waits for
+ * room: then the line is dropped.  Loop and writer threads may log. */
 #ifndef GREEDYLRD_SERVER_LOG_H
 #define GREEDYLRD_SERVER_LOG_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -70,6 +71,9 @@ void log_event(enum log_level level, const char *event, const struct log_field *
 size_t log_render(char *out, size_t cap, enum log_format format, int64_t time_us, enum log_level level,
                   const char *event, const struct log_field *fields);
 
-#define LOG_LINE_MAX 4096
+#define LOG_LINE_MAX (PIPE_BUF - 3) /* with the prefix: what a pipe takes at once */
+
+/* Lines that had no room, since the start. */
+uint64_t log_dropped(void);
 
 #endif

@@ -2,6 +2,7 @@
 #include "server/metrics.h"
 
 #include "core/policy.h"
+#include "server/log.h"
 
 #include <dirent.h>
 #include <stdbool.h>
@@ -199,6 +200,7 @@ void metrics_print(struct buf *out)
 {
     print_head(out, "greedylrd_build_info", "gauge", "Always 1; the version is a label.");
     buf_printf(out, "greedylrd_build_info{version=\"%s\"} 1\n", GREEDYLRD_VERSION);
+    metrics_set(METRIC_LOG_DROPPED, (double)log_dropped());
     print_rows(out);
     print_http(out);
     print_commits(out);

@@ -23,6 +23,7 @@
     X(CONNECTIONS_ACCEPTED, "connections_accepted_total", "counter", NULL, "Connections taken.")             \
     X(DEADLINES, "connection_deadlines_total", "counter", NULL, "Connections shut down at a deadline.")      \
     X(PEERS_GONE, "peers_gone_total", "counter", NULL, "Peers that left while an answer was outstanding.")   \
+    X(LOG_DROPPED, "log_dropped_total", "counter", NULL, "Log lines that standard error had no room for.")   \
     X(CONNECTIONS, "connections", "gauge", NULL, "Open connections.")                                        \
     X(IN_FLIGHT, "requests_in_flight", "gauge", NULL, "Requests being read or answered, without watchers.")  \
     X(WATCHERS, "watchers", "gauge", NULL, "Streams of decisions that are open.")                            \

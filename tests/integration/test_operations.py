@@ -381,6 +381,46 @@ class Watching(DaemonTest):
                 self.assertTrue(any("event=decision" in line and "job=log" in line for line in lines))
 
 
+class UnreadLog(unittest.TestCase):
+    def test_serves_on_and_says_how_much_was_lost(self):
+        d = Daemon()
+        read = threading.Event()
+        drain = d._drain
+        d._drain = lambda: (read.wait(60), drain())
+        self.addCleanup(lambda: d.process.poll() is None and d.kill())
+        self.addCleanup(read.set)
+        d.start()
+        c = http.client.HTTPConnection("127.0.0.1", d.port, timeout=20)
+        self.addCleanup(c.close)
+        for first in (1, 1001, 2001):
+            reports = [{"job": "x", "step": step, "loss": 1, "lr": 0.1} for step in range(first, first + 1000)]
+            self.assertEqual(d.call("POST", "/v1/jobs:batchReport", {"reports": reports}, connection=c)[0], 200)
+
+        def lost():
+            text = d.request("GET", "/metrics", connection=c)[2].decode()
+            return int(re.search(r"^greedylrd_log_dropped_total (\d+)$", text, re.M).group(1))
+
+        dropped = lost()
+        self.assertGreater(dropped, 0)
+        read.set()
+        wait_until(lambda: len(d._lines) > 10)
+        step = 3000
+
+        def told():
+            nonlocal step
+            step += 1
+            d.ok("POST", "/v1/jobs/x:report", {"step": step, "loss": 1})
+            return any("event=log_dropped" in line for line in d._lines)
+
+        wait_until(told)
+        self.assertEqual(lost(), dropped)
+        d.close()
+        lines = [int(re.search(r"lines=(\d+)", line).group(1)) for line in d._lines if "event=log_dropped" in line]
+        decisions = [line for line in d._lines if "event=decision" in line]
+        self.assertEqual(lines, [dropped])
+        self.assertEqual(len(decisions) + dropped, step)
+
+
 class Sockets(unittest.TestCase):
     def test_unix_socket(self):
         with tempfile.TemporaryDirectory() as folder:
