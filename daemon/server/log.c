@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,11 +42,21 @@ static uint64_t dropped, dropped_told;
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct limited limited[LIMIT_EVENTS];
 
+/* The variable is inherited by processes whose standard error is something else. */
+static bool is_journal(const char *stream)
+{
+    uintmax_t dev, ino;
+    struct stat st;
+
+    return stream && sscanf(stream, "%ju:%ju", &dev, &ino) == 2 && !fstat(STDERR_FILENO, &st) &&
+           dev == st.st_dev && ino == st.st_ino;
+}
+
 void log_open(enum log_level least, enum log_format format)
 {
     config.least = least;
     config.format = format;
-    config.journal = getenv("JOURNAL_STREAM") != NULL;
+    config.journal = is_journal(getenv("JOURNAL_STREAM"));
 }
 
 bool log_enabled(enum log_level level)

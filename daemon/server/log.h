@@ -55,7 +55,8 @@ static inline struct log_field log_end(void)
     return (struct log_field){.kind = LOG_KIND_END};
 }
 
-/* Before the first line; without it: info, logfmt.  Under systemd (JOURNAL_STREAM) lines get "<6>" prefixes.
+/* Before the first line; without it: info, logfmt.  Where standard error is the journal lines get "<6>"
+ * prefixes.
  */
 void log_open(enum log_level least, enum log_format format);
 

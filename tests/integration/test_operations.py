@@ -381,6 +381,25 @@ class Watching(DaemonTest):
                 self.assertTrue(any("event=decision" in line and "job=log" in line for line in lines))
 
 
+class Journal(unittest.TestCase):
+    def first_line(self, stream):
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryDirectory() as data:
+            st = os.fstat(out.fileno())
+            p = subprocess.Popen([BINARY, "--listen", "127.0.0.1:0", "--data-dir", data], stdout=subprocess.PIPE,
+                                 stderr=out, env=dict(os.environ, JOURNAL_STREAM=stream % (st.st_dev, st.st_ino)))
+            p.stdout.readline()
+            p.terminate()
+            p.communicate()
+            out.seek(0)
+            return out.readline()
+
+    def test_priorities_are_for_the_journal_only(self):
+        self.assertRegex(self.first_line("%d:%d"), "^<6>ts=")
+        # Inherited by a process whose standard error goes elsewhere.
+        for other in ("%d:1%d", "1%d:%d", "8", ""):
+            self.assertRegex(self.first_line(other + "%.0s" * (2 - other.count("%"))), "^ts=", other)
+
+
 class UnreadLog(unittest.TestCase):
     def test_serves_on_and_says_how_much_was_lost(self):
         d = Daemon()
