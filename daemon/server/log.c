@@ -4,6 +4,7 @@
 #include "server/log.h"
 
 #include "core/spec.h"
+#include "rpc/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -81,26 +82,6 @@ static void puts_line(struct line *line, const char *text)
     put(line, text, strlen(text));
 }
 
-/* Length of a well-formed UTF-8 sequence at text, 0 if there is none (also for over-long ones and
- * surrogates). */
-static size_t utf8_length(const unsigned char *text)
-{
-    size_t n = text[0] < 0x80   ? 1
-               : text[0] < 0xc2 ? 0
-               : text[0] < 0xe0 ? 2
-               : text[0] < 0xf0 ? 3
-               : text[0] < 0xf5 ? 4
-                                : 0;
-
-    for (size_t i = 1; i < n; i++) {
-        if ((text[i] & 0xc0) != 0x80) return 0;
-    }
-    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
-        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 /* Inside quotes, as in JSON: no control characters, no C1 (terminals obey them), valid UTF-8.  An escape or a
  * sequence is never cut in the middle. */
 static void put_escaped(struct line *line, const char *text)
@@ -109,7 +90,7 @@ static void put_escaped(struct line *line, const char *text)
     char escape[8];
 
     while (*at && line->len + 8 < line->cap) {
-        size_t n = utf8_length(at);
+        size_t n = utf8_char((const char *)at, strnlen((const char *)at, 4));
 
         if (n == 0) {
             puts_line(line, "\\ufffd");
