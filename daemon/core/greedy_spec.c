@@ -163,11 +163,31 @@ static int check_threshold(const struct greedy_params *p, struct error *err)
         got);
 }
 
+/* The initial rates do not count any more. */
+static int check_live_bounds(const struct greedy_params *p, uint32_t i, struct error *err)
+{
+    double min = p->min_lr.v[i], max = p->max_lr.v[i];
+    char low[DOUBLE_TEXT_MAX], high[DOUBLE_TEXT_MAX];
+
+    double_text(low, min);
+    double_text(high, max);
+    if (!isfinite(max))
+        return error_set(err, ST_FIELD_INVALID, "greedy.max_lr[%u]: must be finite, got %s", i, high);
+    if (!(min > 0 && min <= max))
+        return error_set(err, ST_FIELD_INVALID,
+                         "greedy.min_lr[%u]: must be above 0 and at most max_lr %s, got %s", i, high, low);
+    return ST_OK;
+}
+
 static int check_greedylr(const struct job_spec *spec, const struct greedy_params *p, struct error *err)
 {
     for (uint32_t i = 0; i < spec->lr.n; i++) {
         double min = p->min_lr.v[i], max = p->max_lr.v[i];
 
+        if (spec->live) {
+            if (check_live_bounds(p, i, err)) return ST_FIELD_INVALID;
+            continue;
+        }
         if (!(min > 0 && min <= spec->lr.v[i]))
             return refuse_bound(spec, "min_lr", i, "above 0 and at most", min, err);
         if (!(isfinite(max) && max >= spec->lr.v[i]))

@@ -30,6 +30,11 @@ void greedy_start_over(const struct job_spec *spec, struct greedy_state *s)
     s->resets_left = (int32_t)p->reset_start;
     s->stage = STAGE_NONE;
     memcpy(s->data, spec->lr.v, spec->lr.n * sizeof(double));
+    /* An update may have moved a bound past them.  (The public implementation takes them as they are.) */
+    for (uint32_t i = 0; p->dialect == GREEDY_GREEDYLR && i < spec->lr.n; i++) {
+        if (s->data[i] < p->min_lr.v[i]) s->data[i] = p->min_lr.v[i];
+        if (s->data[i] > p->max_lr.v[i]) s->data[i] = p->max_lr.v[i];
+    }
     smooth_clear(greedy_smooth_config(spec), greedy_smooth(spec, s));
 }
 

@@ -47,6 +47,7 @@ struct job_spec {
     enum on_nonfinite on_nonfinite;
     bool on_nonfinite_given;
     bool strict;
+    bool live; /* of a job that exists: an update may have moved bounds past the initial rates */
 };
 
 /* A spec with the given policy and nothing else; NULL when out of memory. */

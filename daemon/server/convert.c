@@ -143,7 +143,7 @@ static int build_spec(const spec_message *message, const ProtobufCFieldDescripto
     return spec_resolve(spec, err);
 }
 
-int convert_spec(const spec_message *message, struct job_spec **out, struct error *err)
+static int convert(const spec_message *message, bool live, struct job_spec **out, struct error *err)
 {
     const ProtobufCFieldDescriptor *field = policy_field(message);
     const struct policy *policy = field ? policy_find(field->name) : policy_default();
@@ -151,6 +151,7 @@ int convert_spec(const spec_message *message, struct job_spec **out, struct erro
     if (!policy) return error_set(err, ST_NOT_SERVED, "spec.%s: this policy is not served yet", field->name);
     struct job_spec *spec = spec_new(policy);
     if (!spec) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    spec->live = live;
     struct error inner;
     if (build_spec(message, field, spec, &inner)) {
         spec_free(spec);
@@ -159,6 +160,16 @@ int convert_spec(const spec_message *message, struct job_spec **out, struct erro
     }
     *out = spec;
     return 0;
+}
+
+int convert_spec(const spec_message *message, struct job_spec **out, struct error *err)
+{
+    return convert(message, false, out, err);
+}
+
+int convert_live_spec(const spec_message *message, struct job_spec **out, struct error *err)
+{
+    return convert(message, true, out, err);
 }
 
 static int write_param(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,

@@ -17,6 +17,8 @@ typedef Greedylr__V1__Decision decision_message;
 /* Builds and resolves the core's spec of a message.  Messages of errors begin with "spec.".  The caller frees
  * *out with spec_free. */
 int convert_spec(const spec_message *message, struct job_spec **out, struct error *err) WARN_UNUSED;
+/* The same of the effective settings of a job that exists, whose bounds an update may have moved. */
+int convert_live_spec(const spec_message *message, struct job_spec **out, struct error *err) WARN_UNUSED;
 
 /* A copy of `given` with every default of the resolved spec filled in; freed with
  * greedylr__v1__job_spec__free_unpacked. */

@@ -108,7 +108,7 @@ static int job_read(const struct store_job *row, struct job **out, struct error 
     rc = json_decode(&greedylr__v1__job_spec__descriptor, row->effective, strlen(row->effective), "effective",
                      &effective, err);
     if (!rc) {
-        rc = convert_spec((spec_message *)(void *)effective, &job->spec, err);
+        rc = convert_live_spec((spec_message *)(void *)effective, &job->spec, err);
         protobuf_c_message_free_unpacked(effective, NULL);
     }
     if (rc) goto err_damaged;

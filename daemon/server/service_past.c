@@ -75,7 +75,7 @@ static int settings_then(struct service *service, const struct job *job, uint32_
     if (rc) return rc;
     if (!newest) {
         rc = service_parse_spec(text, &message, err);
-        if (!rc) rc = convert_spec(message, out, err);
+        if (!rc) rc = convert_live_spec(message, out, err);
         if (message) greedylr__v1__job_spec__free_unpacked(message, NULL);
     }
     free(text);

@@ -192,7 +192,7 @@ static int fill_kept_job(struct kept_job *kept, const struct store_job *row, str
     spec_message *effective = NULL;
     int rc = service_parse_spec(row->effective, &effective, err);
 
-    if (!rc) rc = convert_spec(effective, &kept->spec, err);
+    if (!rc) rc = convert_live_spec(effective, &kept->spec, err);
     if (effective) greedylr__v1__job_spec__free_unpacked(effective, NULL);
     if (rc) return rc;
     kept->durable = calloc(1, job_state_size(kept->spec));

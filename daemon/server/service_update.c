@@ -74,7 +74,7 @@ int texts_patch(struct texts *texts, const struct job *job, const spec_message *
     if (message_merge(&texts->given->base, &patch->base, err) ||
         message_merge(&texts->effective->base, &patch->base, err))
         return (int)err->status;
-    if (convert_spec(texts->effective, &spec, err)) return (int)err->status;
+    if (convert_live_spec(texts->effective, &spec, err)) return (int)err->status;
     if (check_fixed(job->spec, spec, err) || convert_check_texts(texts->given, spec->lr.n, err) ||
         convert_effective(texts->effective, spec, &effective, err)) {
         spec_free(spec);
