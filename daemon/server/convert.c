@@ -228,6 +228,29 @@ static bool follows_python(const struct job_spec *spec)
     return row < 0 || !strcmp(param_get(spec->params, &spec->policy->params[row]).word, "transformers");
 }
 
+static int write_ranks(spec_message *message, const struct ranks *ranks)
+{
+    Greedylr__V1__Ranks *m = message->ranks;
+
+    if (!m) {
+        m = message->ranks = malloc(sizeof(*m));
+        if (!m) return -1;
+        greedylr__v1__ranks__init(m);
+    }
+    if (!m->deadline) {
+        m->deadline = malloc(sizeof(*m->deadline));
+        if (!m->deadline) return -1;
+        google__protobuf__duration__init(m->deadline);
+    }
+    if (!m->reduce && !(m->reduce = strdup(reduce_words[ranks->reduce]))) return -1;
+    m->has_world_size = m->has_quorum = 1;
+    m->world_size = ranks->world_size;
+    m->quorum = ranks->quorum;
+    m->deadline->seconds = ranks->deadline_ms / 1000;
+    m->deadline->nanos = (int32_t)(ranks->deadline_ms % 1000) * 1000000;
+    return 0;
+}
+
 int convert_effective(const spec_message *given, const struct job_spec *spec, spec_message **out,
                       struct error *err)
 {
@@ -246,6 +269,7 @@ int convert_effective(const spec_message *given, const struct job_spec *spec, sp
         message->on_nonfinite = strdup(on_nonfinite_words[spec->on_nonfinite]);
         if (!message->on_nonfinite) goto err_memory;
     }
+    if (write_ranks(message, &spec->ranks)) goto err_memory;
     message->has_strict = 1;
     message->strict = spec->strict;
     *out = message;

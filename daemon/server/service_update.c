@@ -64,6 +64,14 @@ int texts_load(struct service *service, const struct job *job, struct texts *out
     return (int)err->status;
 }
 
+/* A quorum that nobody gave is world_size, whatever that becomes. */
+static void follow_world_size(struct texts *texts)
+{
+    const Greedylr__V1__Ranks *given = texts->given->ranks;
+
+    if (texts->effective->ranks && !(given && given->has_quorum)) texts->effective->ranks->has_quorum = 0;
+}
+
 int texts_patch(struct texts *texts, const struct job *job, const spec_message *patch, struct job_spec **out,
                 struct error *err)
 {
@@ -74,6 +82,7 @@ int texts_patch(struct texts *texts, const struct job *job, const spec_message *
     if (message_merge(&texts->given->base, &patch->base, err) ||
         message_merge(&texts->effective->base, &patch->base, err))
         return (int)err->status;
+    follow_world_size(texts);
     if (convert_live_spec(texts->effective, &spec, err)) return (int)err->status;
     if (check_fixed(job->spec, spec, err) || convert_check_texts(texts->given, spec->lr.n, err) ||
         convert_effective(texts->effective, spec, &effective, err)) {

@@ -59,5 +59,43 @@ class Bounds(DaemonTest):
         self.assertIn("at least lr 0.1", answer["message"])
 
 
+class Ranks(DaemonTest):
+    DEFAULTS = {"world_size": 1, "quorum": 1, "reduce": "mean", "deadline": "60s"}
+
+    def effective(self, job="a"):
+        return self.d.ok("GET", "/v1/jobs/" + job)["effective"]["ranks"]
+
+    def test_defaults_are_shown_and_are_the_same_spec(self):
+        uid = self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1})["uid"]
+        self.assertEqual(self.effective(), self.DEFAULTS)
+        self.assertNotIn("ranks", self.d.ok("GET", "/v1/jobs/a")["spec"])
+        for ranks in ({}, {"world_size": 1}, {"quorum": 1}, {"reduce": "mean"}, {"deadline": "60.000s"}, self.DEFAULTS):
+            self.assertEqual(self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1, "ranks": ranks})["uid"], uid)
+        for ranks in ({"world_size": 2}, {"reduce": "min"}, {"deadline": "61s"}):
+            status, answer = self.d.call("POST", "/v1/jobs", {"job": "a", "lr": 0.1, "ranks": ranks})
+            self.assertEqual((status, reason(answer)), (409, "JOB_EXISTS"))
+            self.assertIn("spec.ranks." + next(iter(ranks)), answer["message"])
+
+    def test_a_quorum_that_was_not_given_follows_world_size(self):
+        self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1, "ranks": {"world_size": 4}})
+        self.assertEqual(self.effective(), dict(self.DEFAULTS, world_size=4, quorum=4))
+        for world_size in (2, 8):
+            self.d.ok("PATCH", "/v1/jobs/a", {"spec": {"ranks": {"world_size": world_size}}})
+            self.assertEqual(self.effective(), dict(self.DEFAULTS, world_size=world_size, quorum=world_size))
+            self.d.restart()
+        self.d.ok("POST", "/v1/jobs/a:fork", {"spec": {"job": "b", "ranks": {"world_size": 3}}})
+        self.assertEqual(self.effective("b")["quorum"], 3)
+
+    def test_one_that_was_given_stays(self):
+        self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1, "ranks": {"world_size": 4}})
+        self.d.ok("PATCH", "/v1/jobs/a", {"spec": {"ranks": {"quorum": 3}}})
+        self.d.ok("PATCH", "/v1/jobs/a", {"spec": {"ranks": {"world_size": 8}}})
+        self.assertEqual(self.effective()["quorum"], 3)
+        status, answer = self.d.call("PATCH", "/v1/jobs/a", {"spec": {"ranks": {"world_size": 2}}})
+        self.assertEqual((status, reason(answer)), (400, "FIELD_INVALID"))
+        self.assertIn("spec.ranks.quorum", answer["message"])
+        self.assertEqual(self.effective(), dict(self.DEFAULTS, world_size=8, quorum=3))
+
+
 if __name__ == "__main__":
     unittest.main()
