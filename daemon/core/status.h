@@ -91,7 +91,8 @@ enum error_outcome {
     X(JOB_PAUSED, FAILED_PRECONDITION, 0, NOTHING, "The job is paused; resume it first.")                    \
     X(JOB_FINISHED, FAILED_PRECONDITION, 0, NOTHING, "The job is finished; resume it first.")                \
     X(STEP_IN_PAST, FAILED_PRECONDITION, 0, NOTHING,                                                         \
-      "The step is behind the last decided one and was never decided; report a later one, or :rewind the "   \
+      "The step is behind the last decided one and is not in the history; report a later one, or :rewind "   \
+      "the "                                                                                                 \
       "job.")                                                                                                \
     X(STEP_CONFLICT, ABORTED, 0, NOTHING, "The step was decided on another value and the job is strict.")    \
     X(STALE_ATTEMPT, FAILED_PRECONDITION, 0, NOTHING,                                                        \

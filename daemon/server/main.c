@@ -178,7 +178,8 @@ static int start_parts(struct daemon *d, struct error *err)
                                       .batch_entries = o->max_batch_entries,
                                       .max_watchers = o->max_watchers,
                                       .max_simulations = o->max_simulations,
-                                      .simulated_rates = o->max_simulated_rates};
+                                      .simulated_rates = o->max_simulated_rates,
+                                      .history_limit = o->history_limit};
     struct http_limits limits = {.connections = o->max_connections,
                                  .per_address = o->max_connections_per_address,
                                  .connection_memory = o->connection_memory,

@@ -76,7 +76,7 @@ static const struct row {
     {"resident-jobs", "N", "100000", KIND_COUNT, AT(resident_jobs), 1, UINT32_MAX, NULL,
      "jobs kept in memory; others are read from the store when needed"},
     {"history-limit", "N", "0", KIND_COUNT, AT(history_limit), 0, UINT32_MAX, NULL,
-     "decisions kept for each job; 0: all"},
+     "decisions kept for each job, besides those that a retry or a rewind to the start needs; 0: all"},
     {"check-config", NULL, NULL, KIND_FLAG, AT(check_config), 0, 0, NULL,
      "check and print the options, then end"},
     {"version", NULL, NULL, KIND_FLAG, AT(version), 0, 0, NULL, "print the version, then end"},

@@ -78,6 +78,12 @@ int service_check_write(const struct service *service, struct error *err)
                      UNFOLDED_MAX);
 }
 
+const char *service_unrecorded(const struct service *service)
+{
+    return service->options.history_limit ? "is not in the history (any more: --history-limit)"
+                                          : "was never decided";
+}
+
 uint32_t service_resident(const struct service *service)
 {
     return jobs_count(service->jobs);

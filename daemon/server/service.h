@@ -23,6 +23,7 @@ struct service_options {
     uint32_t max_watchers;    /* 0: any number */
     uint32_t max_simulations; /* that run or wait */
     uint32_t simulated_rates; /* losses times groups of a Simulate */
+    uint32_t history_limit;   /* of the store; 0: all is kept */
 };
 
 /* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL; both are

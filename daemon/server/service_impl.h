@@ -197,6 +197,8 @@ int pool_start(uv_loop_t *loop, struct error *err) WARN_UNUSED;
 void pool_drop_simulations(struct service *service);
 /* Ends all work; calls ended once nothing runs any more. */
 void pool_end(struct service *service, void (*ended)(struct service *service));
+/* What there is to say of a step that is neither ahead nor found. */
+const char *service_unrecorded(const struct service *service);
 
 void call_fail(struct call *call, const struct error *err);
 

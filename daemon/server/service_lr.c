@@ -114,9 +114,8 @@ static void answer_recorded(struct service *service, struct call *call, struct j
         answer_decision(call, &entry->decision);
     } else {
         if (err.status == ST_STEP_IN_PAST)
-            (void)error_set(&err, ST_STEP_IN_PAST,
-                            "step: %u is behind the last decided step %u and was never decided", step,
-                            job->durable->step);
+            (void)error_set(&err, ST_STEP_IN_PAST, "step: %u is behind the last decided step %u and %s", step,
+                            job->durable->step, service_unrecorded(service));
         call_fail(call, &err);
     }
     free(entry);

@@ -150,11 +150,10 @@ static int recorded_step(struct service *service, const struct job *job, const r
 
     if (change) return answer_change(job, change, value, r);
     if (job->durable && take_entry(service, job, m, value, r) != ST_STEP_IN_PAST) return (int)r->err.status;
-    return error_set(
-        &r->err, ST_STEP_IN_PAST,
-        "step: %u is behind the last decided step %u and was never decided; report a later step, or "
-        ":rewind the job",
-        m->step, job->newest->step);
+    return error_set(&r->err, ST_STEP_IN_PAST,
+                     "step: %u is behind the last decided step %u and %s; report a later step, or "
+                     ":rewind the job",
+                     m->step, job->newest->step, service_unrecorded(service));
 }
 
 /* A request_id seen before answers again; 1: it was not. */
@@ -247,6 +246,14 @@ static int report_and_rewind(struct service *service, struct job *job, const rep
         return error_set(&r->err, ST_OVERLOADED,
                          "another change of job %s is being stored; repeat the request", job->name);
     rc = past_find(service, job, STORE_STATE_BELOW, m->step, &past, &r->err);
+    /* What was pruned may have been there: the start would be the wrong place, silently. */
+    if (rc == ST_STEP_NOT_FOUND && service->options.history_limit &&
+        job->newest->revision > service->options.history_limit)
+        return error_set(
+            &r->err, ST_STEP_NOT_FOUND,
+            "step: no state below %u is in the history (any more: --history-limit), so attempt %u "
+            "cannot go back to one; use :rewind",
+            m->step, m->attempt);
     if (rc == ST_STEP_NOT_FOUND) rc = past_initial(service, job, &past, &r->err);
     if (rc) return rc;
     r->err.status = ST_OK;

@@ -21,6 +21,10 @@
 #define SQL_UNDONE(name, word, report, state, undone) SQL_WORD_##undone(word)
 #define SQL_ACTIONS(kind)                             "(" ACTIONS(kind) "'')"
 
+/* A number as text, in statements. */
+#define TEXT_OF(x) #x
+#define TEXT(x)    TEXT_OF(x)
+
 enum writer_statement {
     W_BEGIN,
     W_COMMIT,

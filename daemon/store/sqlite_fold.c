@@ -21,9 +21,6 @@
     "l.reason, "                                                                                             \
     "l.request_id, l.state, l.actor, l.ranks, l.round"
 
-#define TEXT_OF(x) #x
-#define TEXT(x)    TEXT_OF(x)
-
 /* Rows ?1 < n <= ?1 + CHUNK of the pass; the last of each job in the pass. */
 #define CHUNK   "p.n>?1 AND p.n<=?1+" TEXT(STORE_STEP_ROWS)
 #define IS_LAST "NOT EXISTS(SELECT 1 FROM temp.pass q WHERE q.n=p.n+1 AND q.job=p.job)"
@@ -68,10 +65,20 @@ const char *const writer_sql[W_COUNT] = {
     [W_FOLD_JOBS] = "UPDATE job SET revision=l.revision, state=l.state, update_us=l.time_us FROM temp.pass p "
                     "CROSS JOIN log l WHERE " CHUNK " AND " IS_LAST " AND l.seq=p.seq AND job.uid=p.job AND "
                     "job.revision<l.revision",
+    /* Not what promises need: the newest answer to a report, a request_id that may be repeated, the state
+     * that a job began with. */
     [W_FOLD_LIMIT] =
         "DELETE FROM decision WHERE (job, revision) IN (SELECT d.job, d.revision FROM temp.pass p "
-        "CROSS JOIN decision d WHERE " CHUNK " AND " IS_LAST " AND d.job=p.job AND "
-        "d.revision<=p.revision-?2 LIMIT " LIMIT_ROWS ")",
+        "CROSS JOIN decision d WHERE " CHUNK " AND " IS_LAST " AND d.job=p.job AND d.revision<=p.revision-?2 "
+        "AND (d.request_id IS NULL OR d.revision<=p.revision-" TEXT(
+            STORE_REQUESTS_KEPT) ") "
+                                 "AND (d.revision>1 OR d.action IN " SQL_ACTIONS(
+                                     SQL_REPORT) ") "
+                                                 "AND d.revision IS NOT (SELECT r.revision FROM decision r "
+                                                 "WHERE r.job=p.job AND NOT r.superseded AND "
+                                                 "r.action IN " SQL_ACTIONS(
+                                                     SQL_REPORT) " ORDER BY r.revision DESC LIMIT 1) "
+                                                                 "LIMIT " LIMIT_ROWS ")",
     /* Of rounds that are decided.  One made after the decision may be of a step that a rewind opened again.
      */
     [W_FOLD_CONTRIBUTIONS] =

@@ -35,8 +35,8 @@ static const char *const reader_sql[R_COUNT] = {
                    SQL_REPORT) " ORDER BY revision DESC LIMIT 1",
     [R_REQUEST] = "SELECT " DECISION_LIST " FROM decision WHERE job=?1 AND request_id=?2 AND "
                   "request_id IS NOT NULL AND NOT superseded AND revision>(SELECT max(revision) FROM "
-                  "decision WHERE job=?1)-1000 "
-                  "ORDER BY revision DESC LIMIT 1",
+                  "decision WHERE job=?1)-" TEXT(STORE_REQUESTS_KEPT) " "
+                                                                      "ORDER BY revision DESC LIMIT 1",
     [R_STATE_AT] = "SELECT " STATE_LIST
                    " FROM decision WHERE job=?1 AND step=?2 AND NOT superseded AND action IN " SQL_ACTIONS(
                        SQL_STATE) " ORDER BY revision DESC LIMIT 1",

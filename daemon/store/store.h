@@ -18,8 +18,10 @@
 struct store;
 struct store_reader;
 
+#define STORE_REQUESTS_KEPT 1000 /* revisions for which a request_id is found again */
+
 struct store_options {
-    uint32_t history_limit; /* decisions kept per job; 0: all */
+    uint32_t history_limit; /* decisions kept per job, besides those that promises need; 0: all */
 };
 
 /* One job's row.  Texts are JSON of the contract's JobSpec.  Borrowed when handed in; owned (store_job_clear)
@@ -130,7 +132,7 @@ int store_get_job(struct store_reader *reader, const char *name, struct store_jo
  * ST_STEP_IN_PAST if there is none. */
 int store_find_step(struct store_reader *reader, uint64_t uid, uint32_t step, struct store_entry *out,
                     struct error *err) WARN_UNUSED;
-/* Among the job's last 1,000 decisions. */
+/* Among the job's last STORE_REQUESTS_KEPT decisions. */
 int store_find_request(struct store_reader *reader, uint64_t uid, const char *request_id,
                        struct store_entry *out, struct error *err) WARN_UNUSED;
 

@@ -280,6 +280,26 @@ Test(store, a_change_may_create_a_job_and_decide)
     fix_end(&f);
 }
 
+static int count_entry(void *arg, const struct store_entry *e)
+{
+    uint32_t *counts = arg; /* all; those above the limit without a request_id */
+
+    counts[0]++;
+    counts[1] += e->decision.revision <= counts[2] && !e->request_id[0];
+    return 0;
+}
+
+/* Of revisions up to newest: 10, and before them every fourth of the last 1,000, which has a request_id. */
+static void check_limited(struct fix *f, uint32_t newest)
+{
+    struct store_decisions_query query = {.uid = 1, .superseded = true, .limit = UINT32_MAX};
+    uint32_t counts[3] = {0, 0, newest - 10}, kept_from = newest > 1000 ? newest - 1000 : 0;
+
+    OK(store_list_decisions(f->reader, &query, count_entry, counts, &f->err), f);
+    cr_assert_eq(counts[0], 10 + (newest - 10) / 4 - kept_from / 4, "%" PRIu32, counts[0]);
+    cr_assert_eq(counts[1], 0);
+}
+
 Test(store, keeps_no_more_history_than_the_limit)
 {
     struct fix f;
@@ -292,7 +312,10 @@ Test(store, keeps_no_more_history_than_the_limit)
     check_history(&f, 1, 1, 30); /* trimmed when touched */
     decide(&f, 1, 31, 35);
     fold(&f);
-    check_history(&f, 1, 26, 35);
+    check_limited(&f, 35);
+    decide(&f, 1, 36, 1301);
+    fold(&f);
+    check_limited(&f, 1301);
     fix_end(&f);
 }
 
