@@ -249,7 +249,13 @@ static int run(struct daemon *d)
 
     api_free(d->api);
     guard_free(d->guard);
-    if (store_close(d->store, &err)) {
+    int rc = store_close(d->store, &err);
+    if (rc == ST_STORE_FULL) {
+        log_event(LOG_WARNING, "disk_full",
+                  (struct log_field[]){log_str("error", err.message),
+                                       log_str("note", "nothing is lost; the rest is done at the next start"),
+                                       log_end()});
+    } else if (rc) {
         log_event(LOG_ERROR, "store_close", (struct log_field[]){log_str("error", err.message), log_end()});
         return EXIT_RUNTIME;
     }

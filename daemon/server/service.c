@@ -338,6 +338,12 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
     if (pool_start(loop, err)) goto err_jobs;
     if (store_reader_open(store, &service->reader, err)) goto err_jobs;
 
+    if (store_recovering(store)) {
+        struct error full;
+
+        (void)error_set(&full, ST_STORE_FULL, "there is no room to fold what was written before the start");
+        service_failed(service, &full);
+    }
     const struct commit_handlers on = {on_durable, on_failed, on_folded, on_room, on_trouble, service};
     if (commit_start(loop, store, &on, &service->commit, err)) goto err_reader;
     batches_start(service);

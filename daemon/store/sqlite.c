@@ -295,6 +295,8 @@ int store_commit(struct store *store, const struct store_change *changes, size_t
     if (!err) err = &local;
     if (store->failed.status) return refuse(store, err);
     if (n == 0) return 0;
+    if (store->recovering)
+        return error_set(err, ST_STORE_FULL, "there is no room to fold what was written before the start");
     if ((rc = unfolded_reserve(store, n, err))) return outcome(store, rc, err);
     if ((rc = writer_run(store, W_BEGIN, "beginning", err))) return outcome(store, rc, err);
     for (size_t i = 0; i < n && !rc; i++)
@@ -310,13 +312,32 @@ int store_commit(struct store *store, const struct store_change *changes, size_t
 
 /* ---- background ---- */
 
-/* The end of the work is a checkpoint of all there is; before it the WAL is emptied when it has grown. */
-#define WAL_PAGES_MAX 1024
-
 static bool folds(const struct store *store)
 {
     return store->pass.active || store->last_seq;
 }
+
+/* What a crash left in the log becomes history, so that the jobs' rows are current before anything is built
+ * on them. */
+static int recover(struct store *store, struct error *err)
+{
+    int rc;
+
+    while (folds(store)) {
+        if ((rc = fold_step(store, err))) return rc;
+    }
+    store->committed = store->folded = 0;
+    store->recovering = false;
+    return 0;
+}
+
+bool store_recovering(const struct store *store)
+{
+    return store->recovering;
+}
+
+/* The end of the work is a checkpoint of all there is; before it the WAL is emptied when it has grown. */
+#define WAL_PAGES_MAX 1024
 
 bool store_has_work(const struct store *store)
 {
@@ -326,8 +347,9 @@ bool store_has_work(const struct store *store)
 static int maintain(struct store *store, bool all, struct error *err)
 {
     bool more;
-    int rc = 0;
+    int rc = store->recovering ? recover(store, err) : 0;
 
+    if (rc) return rc;
     do {
         if (folds(store))
             rc = fold_step(store, err);
@@ -357,7 +379,8 @@ int store_probe(struct store *store, struct error *err)
 
     if (!err) err = &local;
     if (store->failed.status) return refuse(store, err);
-    rc = writer_run(store, W_BEGIN, "beginning", err);
+    rc = store->recovering ? recover(store, err) : 0;
+    if (!rc) rc = writer_run(store, W_BEGIN, "beginning", err);
     if (rc) return outcome(store, rc, err);
     rc = writer_end(store, writer_run(store, W_PROBE, "probing", err), err);
     if (!rc)
@@ -376,24 +399,17 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-/* What a crash left in the log becomes history, so that the jobs' rows are current before anybody reads them.
- */
-static int recover(struct store *store, struct error *err)
+static int look(struct store *store, struct error *err)
 {
     int64_t jobs;
     int rc;
 
     if ((rc = db_integer(store->db, "SELECT max(seq) FROM log", 0, &store->last_seq, err)) ||
-        (rc = db_integer(store->db, "SELECT count(*) FROM doomed", 0, &store->doomed, err)))
+        (rc = db_integer(store->db, "SELECT count(*) FROM doomed", 0, &store->doomed, err)) ||
+        (rc = db_integer(store->db, "SELECT count(*) FROM job", 0, &jobs, err)))
         return rc;
-    store->recovering = true;
-    while (store->last_seq || store->pass.active) {
-        if ((rc = fold_step(store, err))) return rc;
-    }
-    store->recovering = false;
-    if ((rc = db_integer(store->db, "SELECT count(*) FROM job", 0, &jobs, err))) return rc;
-    store->committed = store->folded = 0;
     store->jobs = (uint64_t)jobs;
+    store->recovering = true;
     return 0;
 }
 
@@ -415,7 +431,9 @@ int store_open(const char *dir, const struct store_options *options, struct stor
         "setting up the database", err);
     if (!rc) rc = db_prepare(store->db, writer_sql, store->statements, W_COUNT, err);
     if (rc) goto err_prepare;
-    if ((rc = recover(store, err))) goto err_recover;
+    if ((rc = look(store, err))) goto err_recover;
+    rc = recover(store, err);
+    if (rc && rc != ST_STORE_FULL) goto err_recover;
     *out = store;
     return 0;
 

@@ -79,7 +79,7 @@ struct store {
     int64_t last_seq; /* newest row of the log, 0: it is empty */
     int64_t appended; /* newest row of the open transaction */
     struct pass pass;
-    bool recovering;         /* the log may hold rows that were folded already */
+    _Atomic bool recovering; /* the log may hold rows that were folded already, and of jobs not in memory */
     int64_t doomed;          /* deleted jobs whose history is still there */
     int wal_pages, wal_done; /* pages in the WAL, and those that are in the database as well */
 

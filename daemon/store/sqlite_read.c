@@ -13,7 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define JOB_LIST   "uid, name, status, revision, create_us, update_us, labels, created, spec, effective, state"
+/* A job's row, and what a crash left of it in the log where that could not be folded yet (find_newest).  Once
+ * it is folded the log has nothing newer. */
+#define JOB_LIST                                                                                             \
+    "job.uid AS uid, name, status, coalesce(l.revision, job.revision) AS revision, create_us, "              \
+    "coalesce(l.time_us, update_us) AS update_us, labels, created, spec, effective, "                        \
+    "coalesce(l.state, job.state) AS state"
+#define JOB_FROM                                                                                             \
+    " FROM job LEFT JOIN temp.newest n ON n.uid=job.uid "                                                    \
+    "LEFT JOIN log l ON l.seq=n.seq AND l.job=job.uid AND l.revision>job.revision "
 #define STATE_LIST "revision, step, action, state"
 /* The filters of a listing; ?2 is what comes before the page. */
 #define HISTORY_WHERE                                                                                        \
@@ -24,15 +32,18 @@
 static const char *const reader_sql[R_COUNT] = {
     [R_BEGIN] = "BEGIN",
     [R_END] = "COMMIT",
-    [R_JOB] = "SELECT " JOB_LIST " FROM job WHERE name=?",
+    [R_JOB] = "SELECT " JOB_LIST JOB_FROM "WHERE name=?",
     [R_JOBS] =
-        "SELECT " JOB_LIST
-        " FROM job WHERE name>?1 AND name>=?2 AND name<?3 AND (?4 IS NULL OR status=?4) AND "
+        "SELECT " JOB_LIST JOB_FROM
+        "WHERE name>?1 AND name>=?2 AND name<?3 AND (?4 IS NULL OR status=?4) AND "
         "(?5 IS NULL OR instr(char(10)||labels||char(10), char(10)||?5||char(10))) ORDER BY name LIMIT ?6",
     /* Events carry the last step as well: only reports decide one. */
     [R_STEP] = "SELECT " DECISION_LIST
                " FROM decision WHERE job=?1 AND step=?2 AND NOT superseded AND action IN " SQL_ACTIONS(
                    SQL_REPORT) " ORDER BY revision DESC LIMIT 1",
+    [R_STEP_LOG] = "SELECT " DECISION_LIST
+                   " FROM log WHERE job=?1 AND step=?2 AND NOT superseded AND action IN " SQL_ACTIONS(
+                       SQL_REPORT) " ORDER BY revision DESC LIMIT 1",
     [R_REQUEST] = "SELECT " DECISION_LIST " FROM decision WHERE job=?1 AND request_id=?2 AND "
                   "request_id IS NOT NULL AND NOT superseded AND revision>(SELECT max(revision) FROM "
                   "decision WHERE job=?1)-" TEXT(STORE_REQUESTS_KEPT) " "
@@ -58,6 +69,17 @@ static const char *const reader_sql[R_COUNT] = {
     [R_LOG] = "SELECT " DECISION_LIST " FROM log WHERE " HISTORY_WHERE,
 };
 
+/* The newest row of each job in the log, as long as jobs of the log are not in memory; else none. */
+static int find_newest(struct store_reader *reader, struct error *err)
+{
+    int rc = db_exec(reader->db, "CREATE TEMP TABLE newest(uid INTEGER PRIMARY KEY, seq INTEGER NOT NULL)",
+                     "setting up a reader", err);
+
+    if (rc || !reader->store->recovering) return rc;
+    return db_exec(reader->db, "INSERT INTO newest SELECT job, max(seq) FROM log GROUP BY job",
+                   "reading the log", err);
+}
+
 int store_reader_open(struct store *store, struct store_reader **out, struct error *err)
 {
     struct store_reader *reader = calloc(1, sizeof(*reader));
@@ -65,6 +87,8 @@ int store_reader_open(struct store *store, struct store_reader **out, struct err
 
     if (!reader) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     if ((rc = schema_open_reader(store->path, &reader->db, err))) goto err_open;
+    reader->store = store;
+    if ((rc = find_newest(reader, err))) goto err_prepare;
     if ((rc = db_prepare(reader->db, reader_sql, reader->statements, R_COUNT, err))) goto err_prepare;
     *out = reader;
     return 0;
@@ -209,11 +233,17 @@ static int find_one(struct store_reader *reader, sqlite3_stmt *s, struct store_e
 int store_find_step(struct store_reader *reader, uint64_t uid, uint32_t step, struct store_entry *out,
                     struct error *err)
 {
-    sqlite3_stmt *s = reader_ready(reader, R_STEP);
+    int rc = ST_STEP_IN_PAST;
 
-    sqlite3_bind_int64(s, 1, (sqlite3_int64)uid);
-    sqlite3_bind_int64(s, 2, step);
-    return find_one(reader, s, out, err);
+    for (int from = reader->store->recovering ? R_STEP_LOG : R_STEP; rc == ST_STEP_IN_PAST && from >= R_STEP;
+         from--) {
+        sqlite3_stmt *s = reader_ready(reader, (enum reader_statement)from);
+
+        sqlite3_bind_int64(s, 1, (sqlite3_int64)uid);
+        sqlite3_bind_int64(s, 2, step);
+        rc = find_one(reader, s, out, err);
+    }
+    return rc;
 }
 
 int store_find_request(struct store_reader *reader, uint64_t uid, const char *request_id,

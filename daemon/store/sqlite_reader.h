@@ -10,6 +10,7 @@ enum reader_statement {
     R_JOB,
     R_JOBS,
     R_STEP,
+    R_STEP_LOG,
     R_REQUEST,
     R_STATE_AT,
     R_STATE_BELOW,
@@ -24,6 +25,7 @@ enum reader_statement {
 };
 
 struct store_reader {
+    const struct store *store;
     sqlite3 *db;
     sqlite3_stmt *statements[R_COUNT];
 };

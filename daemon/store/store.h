@@ -86,11 +86,17 @@ struct store_change {
 
 /* Opens DIR/greedylr.db, creating directory and database where missing; takes DIR's lock.
  * Errors: ST_DATA_DIR_IN_USE (names the holder's pid), ST_DATA_DIR_UNREADABLE, ST_DATA_NEWER,
- * ST_DATA_DAMAGED, ST_STORE_FULL, ST_STORE_FAILED. */
+ * ST_DATA_DAMAGED, ST_STORE_FULL, ST_STORE_FAILED.
+ * Without room to fold what a crash left an existing database opens nevertheless, for reading:
+ * store_recovering.
+ */
 int store_open(const char *dir, const struct store_options *options, struct store **out,
                struct error *err) WARN_UNUSED;
+/* Whether that folding is still to be done: until store_probe or store_maintain has, readers find what was
+ * committed, and store_commit is ST_STORE_FULL. */
+bool store_recovering(const struct store *store);
 /* Folds what is left, checkpoints and closes; readers must be closed before.  The store is gone even on
- * failure. */
+ * failure.  ST_STORE_FULL: nothing is lost, the rest is folded when it is opened again. */
 int store_close(struct store *store, struct error *err);
 
 /* Commits all changes in one synced transaction, or none.  Writer thread.

@@ -325,6 +325,119 @@ class FullDisk(unittest.TestCase):
         d.restart()
         self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
 
+@unittest.skipUnless(can_mount(), "a tmpfs cannot be mounted here")
+class FullDiskStart(unittest.TestCase):
+    def small_disk(self):
+        at = tempfile.mkdtemp()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", at], check=True)
+        self.addCleanup(os.rmdir, at)
+        self.addCleanup(subprocess.run, ["umount", "-l", at], check=True)
+        return at
+
+    def fill(self, at, leave=0):
+        with open(os.path.join(at, "ballast"), "wb", buffering=0) as f:
+            try:
+                while f.write(b"x" * 4096):
+                    pass
+            except OSError:
+                pass
+            f.truncate(f.tell() - leave)
+
+    def until_full(self, d, at):
+        """Reports of two jobs until the disk has no room for one more; what was answered, by job."""
+        answers = {"a": [], "b": []}
+        d.ok("POST", "/v1/jobs/a:report", {"step": 1, "loss": 1, "lr": 0.1, "applied_lr": 0.1})
+        d.ok("POST", "/v1/jobs/a:rewind", {"initial": True})
+        self.fill(at, leave=256 * 1024)
+        for step in range(1, 1000):
+            for job in answers:
+                status, answer = d.call("POST", "/v1/jobs/%s:report" % job, {"step": step, "loss": 1 / step, "lr": 0.1})
+                if status != 200:
+                    self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
+                    return answers
+                answers[job].append(answer)
+        self.fail("the disk did not fill")
+
+    def check_reads(self, d, answers):
+        listed = {job["job"]: job for job in d.ok("GET", "/v1/jobs")["jobs"]}
+        for job, answered in answers.items():
+            if not answered:
+                continue
+            last = answered[-1]
+            for found in (d.ok("GET", "/v1/jobs/" + job), listed[job]):
+                self.assertEqual((found["revision"], found["state"]["lrs"]), (last["revision"], last["lrs"]))
+            self.assertEqual(d.ok("GET", "/v1/jobs/%s/lr?format=json" % job)["lrs"], last["lrs"])
+            for one in (answered[0], last):
+                found = d.ok("GET", "/v1/jobs/%s/lr?format=json&step=%d" % (job, one["step"]))
+                self.assertEqual((found["lrs"], found["revision"]), (one["lrs"], one["revision"]))
+            kept = [x["lrs"] for x in d.decisions(job) if x["action"] != "rewind"]
+            self.assertEqual(kept, [x["lrs"] for x in answered])
+
+    def check_recovers(self, d, at, answers):
+        os.unlink(os.path.join(at, "ballast"))
+        wait_until(lambda: d.request("GET", "/readyz")[0] == 200)
+        self.check_reads(d, answers)
+        for job, answered in answers.items():
+            for one in answered:
+                again = d.ok("POST", "/v1/jobs/%s:report" % job, {"step": one["step"], "loss": one["value"]})
+                self.assertEqual(again, dict(one, duplicate=True))
+            last = d.ok("POST", "/v1/jobs/%s:report" % job, {"step": len(answered) + 1, "loss": 1, "lr": 0.1})
+            answered.append(last)
+        d.restart()
+        self.check_reads(d, answers)
+
+    def test_a_kill_and_a_start_without_room(self):
+        at = self.small_disk()
+        d = Daemon("--log-level", "warning", data=at)
+        self.addCleanup(d.close)
+        d.start()
+        answers = self.until_full(d, at)
+        self.assertGreater(len(answers["a"]), 1)
+        for _ in range(2):
+            d.kill()
+            self.fill(at)  # what the end of the process may have freed
+            d.start(ready=False)
+            status, answer = d.call("POST", "/v1/jobs/a:report", {"step": 5000, "loss": 1})
+            self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
+            self.assertEqual(d.request("GET", "/readyz")[0], 503)
+            self.check_reads(d, answers)
+        self.check_recovers(d, at, answers)
+
+    def test_a_clean_end_without_room(self):
+        at = self.small_disk()
+        d = Daemon("--log-level", "warning", data=at)
+        self.addCleanup(d.close)
+        d.start()
+        answers = self.until_full(d, at)
+        self.assertEqual(d.stop(), 0)
+        self.assertIn("nothing is lost", d.stderr)
+        self.fill(at)
+        d.start(ready=False)
+        self.check_reads(d, answers)
+        self.check_recovers(d, at, answers)
+
+    def test_filled_and_freed(self):
+        at = self.small_disk()
+        d = Daemon("--log-level", "error", data=at)
+        self.addCleanup(d.close)
+        d.start()
+        step = 0
+        for _ in range(3):
+            self.fill(at)
+            status = 200
+            while status == 200:
+                status, answer = d.call("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
+                step += status == 200
+            self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
+            if step:
+                self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
+            os.unlink(os.path.join(at, "ballast"))
+            wait_until(lambda: d.request("GET", "/readyz")[0] == 200)
+            d.ok("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
+            step += 1
+        d.restart()
+        self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -524,6 +524,13 @@ class Systemd(unittest.TestCase):
         self.assertIsNotNone(found, r.stderr)
         self.assertLessEqual(float(found[1]), 1.5)
 
+    def test_systemd_goes_on_starting_it(self):
+        """A full disk, or whatever else may pass, must not leave the unit failed for good."""
+        unit = contents(os.path.join(ROOT, "systemd", "greedylrd.service")).decode()
+        head, service = unit.split("[Service]")
+        self.assertIn("\nStartLimitIntervalSec=0\n", head)
+        self.assertIn("\nRestart=on-failure\n", service)
+
     def test_flags_of_the_environment_file_exist(self):
         flags = {"GREEDYLRD_" + f.upper().replace("-", "_") for f in Options().flags()}
         with open(os.path.join(ROOT, "systemd", "greedylrd.env"), encoding="utf-8") as f:
