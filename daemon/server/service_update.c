@@ -157,6 +157,7 @@ void handle_update_job(struct service *service, struct call *call)
     const Greedylr__V1__UpdateJobRequest *request = (const void *)call->request;
     struct texts texts = {0};
     struct change *change = NULL;
+    char changed[120] = "";
     struct error err;
     struct job *job;
 
@@ -167,6 +168,13 @@ void handle_update_job(struct service *service, struct call *call)
     }
     if (!request->spec) {
         (void)error_set(&err, ST_FIELD_REQUIRED, "spec: is required, with the settings to change");
+        goto fail;
+    }
+    name_changes(&request->spec->base, "", changed, sizeof(changed));
+    if (!changed[0] || !strcmp(changed, "job")) {
+        (void)error_set(
+            &err, ST_FIELD_REQUIRED,
+            "spec: has nothing to change; give at least one setting (an empty list counts as none)");
         goto fail;
     }
     if (request->spec->job && strcmp(request->spec->job, job->name) != 0) {

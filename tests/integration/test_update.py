@@ -97,5 +97,18 @@ class Ranks(DaemonTest):
         self.assertEqual(self.effective(), dict(self.DEFAULTS, world_size=8, quorum=3))
 
 
+class Empty(DaemonTest):
+    def test_a_patch_must_change_something(self):
+        self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1, "labels": ["k=v"]})
+        before = self.d.ok("GET", "/v1/jobs/a")
+        for body in ({}, {"spec": {}}, {"spec": {"job": "a"}}, {"spec": {"labels": []}}, {"spec": {"greedy": {}}}):
+            status, answer = self.d.call("PATCH", "/v1/jobs/a", body)
+            self.assertEqual((status, reason(answer)), (400, "FIELD_REQUIRED"), body)
+            self.assertTrue(answer["message"].startswith("spec: "), answer)
+        self.assertEqual(self.d.ok("GET", "/v1/jobs/a"), before)
+        self.assertEqual(self.d.decisions("a"), [])
+        self.assertEqual(self.d.ok("PATCH", "/v1/jobs/a", {"spec": {"labels": ["k=w"]}})["spec"]["labels"], ["k=w"])
+
+
 if __name__ == "__main__":
     unittest.main()
