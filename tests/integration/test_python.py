@@ -12,11 +12,12 @@ import tempfile
 import threading
 import typing
 import unittest
+import unittest.mock
 
 from harness import ROOT, DaemonTest, num, vectors
 from python_help import PACKAGE, Clock, patient
 
-from greedylr import Client, GreedyLRError, Session, distributed, errors, local, messages, outage, session
+from greedylr import Client, GreedyLRError, Session, distributed, errors, local, messages, outage, session, transport
 
 
 def unreachable():
@@ -336,6 +337,16 @@ class Misbehaving(unittest.TestCase):
             self.assertEqual((error.reason, error.code), (reason, "unavailable"), serve)
             self.assertTrue(error.outage and error.transient)
             self.assertIn("safe to repeat", error.outcome)
+
+    def test_an_answer_without_end(self):
+        def endless(sock, over):
+            sock.recv(65536)
+            sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not over.is_set():
+                sock.sendall(b" " * 65536)
+        with unittest.mock.patch.object(transport, "ANSWER_MAX", 1 << 20), self.assertRaises(GreedyLRError) as caught:
+            Client(BadServer(self, endless).url).get_lr("a", timeout=60)
+        self.assertIn("more than", caught.exception.message)
 
     def test_training_goes_on(self):
         for serve, _ in self.KINDS:

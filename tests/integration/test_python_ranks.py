@@ -150,6 +150,30 @@ class Ranks(RunTest):
         self.assertEqual((len(logged.output), "rank 0" in logged.output[0]), (1, True))
         self.assertEqual(self.history(), [(1, 2.0), (2, 1.25), (3, 0.75)])
 
+    def test_a_daemon_that_comes_late(self):
+        def check(sessions):
+            self.step(sessions, (5.0, 5.0, 5.0))
+            self.d.kill()
+            with self.assertLogs("greedylr", "WARNING") as logged:
+                late = self.sessions(rounds=sessions[0].rounds, budget=0.3)
+                self.assertEqual(self.step(late, (3.0, 2.0, 1.0)), [[0.1]] * 3)
+            self.assertEqual(len(logged.output), 1)
+            self.d.start()
+            for one in late:
+                one._outage = outage.Outage(10.0)
+            self.step(late, (1.0, 1.0, 1.0))
+            self.assertEqual(self.history(), [(1, 2.0), (2, 1.0)])
+            self.assertEqual({d["attempt"] for d in self.counted()}, {1})
+            sessions[:] = late
+        self.both(check)
+
+    def test_nobody_reports_for_a_rank_0_that_never_found_the_job(self):
+        """The job and the attempt are rank 0's to find: the others would not know which attempt they are."""
+        with self.assertLogs("greedylr", "WARNING"):
+            sessions = self.sessions({0: "http://127.0.0.1:1"}, rounds=True, budget=0.3)
+            self.assertEqual(self.step(sessions, (3.0, 2.0, 1.0)), [[0.1]] * 3)
+        self.assertEqual(self.d.call("GET", "/v1/jobs/a")[0], 404)
+
     def test_a_round_that_does_not_complete(self):
         """Without a quorum nobody has a decision: all hold, nothing is lost, and it is decided later."""
         sessions = self.sessions({2: "http://127.0.0.1:1"}, rounds=True, budget=0.3)

@@ -106,6 +106,27 @@ class Sessions(RunTest):
         session.step(2.0)
         self.assertEqual(self.values(), [(1, 3.0), (2, 2.0)])
 
+    def test_constructing_never_fails_on_a_dead_daemon(self):
+        self.d.kill()
+        for on_error in ("hold", "local", "raise"):
+            with self.assertLogs("greedylr", "WARNING"):
+                session = Session("a", [0.1], self.url, budget=0.1, on_error=on_error)
+        self.d.start()
+        session.step(1.0)
+        self.assertEqual(self.values(), [(1, 1.0)])
+
+    def test_a_step_twice_during_an_outage(self):
+        session = Session("a", [0.1], self.url, patience=0, smooth=False, budget=0.1, on_error="local")
+        session.step(3.0, 1)
+        self.d.kill()
+        with self.assertLogs("greedylr", "WARNING"):
+            lrs = list(session.step(2.0, 2))
+            self.assertEqual(session.step(2.0, 2), lrs)
+            self.assertEqual(session.step(2.0, 1), lrs)
+            self.assertEqual(session.last_step, 2)
+        self.assertEqual([item.step for item in session.missed.items], [2])
+        self.d.start()
+
     def test_the_same_missed_losses_twice(self):
         """The answer to what was handed in gets lost: handed in again, decided once."""
         session = Session("a", [0.1], self.url)

@@ -341,13 +341,12 @@ class Session:
             return window.call(lambda left: self.client.rewind_job(self.job, attempt=self._claimed, timeout=left, **to))
         try:
             if target.step is None:
-                job = rewind(initial=True) if decided else job
+                if decided:
+                    rewind(initial=True)
             else:
                 self._find(window, job, target)
-                job = rewind(step=target.step)
+                rewind(step=target.step)
             self._answered = not self.missed.items
-            if self._answered:
-                self.lrs = self._ours(job["state"]["lrs"])
         except GreedyLRError as error:
             if error.reason != "STEP_NOT_FOUND":
                 raise
@@ -445,7 +444,7 @@ class Session:
         elif item is not None:
             self._follow(cast(Decision, outcome["decision"]), item.step, value)
         if item is not None:
-            self.last_step = item.step
+            self.last_step = item.step if self.last_step is None else max(item.step, self.last_step)
 
     def _follow(self, decision: Decision, step: int, value: float) -> None:
         if self._mirror is not None and (self._decided is None or step > self._decided) and (
