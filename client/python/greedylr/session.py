@@ -463,8 +463,8 @@ class Session:
             self._tell("conflict", "step %d was decided on another value (%r, not %r): does another run use this job?",
                        step, decision.get("value"), value)
         if decision.get("applied_mismatch"):
-            self._tell("mismatch", "at step %d the optimizer did not use the rate that was decided: does something "
-                       "else set it?", step)
+            self._tell("mismatch", "at step %d the optimizer had not used the rate the daemon has: did an operator set "
+                       "it meanwhile, or does something else set the optimizer's?", step)
 
     def _go_without(self, error: GreedyLRError, item: Optional[Missed], value: float) -> None:
         """No decision: the rates stay, or are decided here."""
