@@ -89,7 +89,8 @@ def main():
             print(json.dumps({"epoch": epoch, "loss": loss.item(), "lrs": scheduler.get_last_lr(),
                               "action": decision["action"]}), file=log, flush=True)
         if rank == 0:
-            print(f"{epoch:5} {scheduler.get_last_lr()[0]:9.3g}  {decision['action']:6} {decision['reason']}", flush=True)
+            rate = scheduler.get_last_lr()[0]
+            print(f"{epoch:5} {rate:9.3g}  {decision['action']:6} {decision['reason']}", flush=True)
             if args.checkpoints:
                 save(os.path.join(args.checkpoints, f"epoch{epoch}.pt"), epoch=epoch, model=model.state_dict(),
                      optimizer=optimizer.state_dict(), scheduler=scheduler.state_dict())

@@ -61,7 +61,8 @@ class Package(unittest.TestCase):
                          "mypy is not installed")
     def test_types(self):
         with tempfile.TemporaryDirectory() as cache:
-            done = subprocess.run(["mypy", "--cache-dir", cache, "greedylr"], cwd=PACKAGE, capture_output=True, text=True)
+            done = subprocess.run(["mypy", "--cache-dir", cache, "greedylr"], cwd=PACKAGE, capture_output=True,
+                                  text=True)
         self.assertEqual(done.returncode, 0, done.stdout)
 
 
@@ -91,7 +92,8 @@ class Rules(unittest.TestCase):
 
     def test_bad_settings_are_named(self):
         for given, word in [({"factor": 2}, "factor"), ({"factor": "a"}, "factor"), ({"patience": -1}, "patience"),
-                            ({"patience": 1.5}, "patience"), ({"mode": "up"}, "mode"), ({"window_size": 0}, "window_size"),
+                            ({"patience": 1.5}, "patience"), ({"mode": "up"}, "mode"),
+                            ({"window_size": 0}, "window_size"),
                             ({"min_lr": 1.0}, "min_lr"), ({"min_lr": [0.01, 0.02]}, "min_lr"), ({"eps": -1}, "eps"),
                             ({"max_lr": math.inf}, "max_lr"), ({"pace": 1}, "pace"), ({"dialect": "torch"}, "dialect"),
                             ({"smooth": 1}, "smooth"), ({"threshold": 1.0}, "threshold"), ({"min_lr": "x"}, "min_lr")]:
@@ -407,7 +409,8 @@ class Rpcs(DaemonTest):
         self.assertEqual((job["state"]["lrs"], job["state"]["best"]), ([0.1, 0.01], math.inf))
         self.assertEqual(self.c.create_job(spec)["uid"], job["uid"])
         decision = self.c.report("a", 3, step=1, applied_lr=0.1)
-        self.assertEqual((decision["lrs"], decision["action"], type(decision["value"])), ([0.125, 0.01 / 0.8], "raise", float))
+        self.assertEqual((decision["lrs"], decision["action"], type(decision["value"])),
+                         ([0.125, 0.01 / 0.8], "raise", float))
         self.assertTrue(math.isnan(self.c.report("a", math.nan, step=2)["value"]))
         self.assertEqual(self.c.report("a", metric=2.0)["step"], 3)
         results = self.c.batch_report([{"job": "a", "step": 4, "loss": 1.0}, {"job": "b", "step": 1, "loss": 1.0}])

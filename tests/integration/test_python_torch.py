@@ -48,7 +48,8 @@ class Torch(RunTest):
         self.assertEqual((scheduler.last_epoch, scheduler.best, scheduler.num_bad_epochs), (3, 1.0, 0))
         self.assertEqual(scheduler.last_decision["action"], "raise")
         job = self.d.ok("GET", "/v1/jobs/a")
-        self.assertEqual((job["spec"]["group_names"], job["spec"]["greedy"]["min_lr"]), (["body", "head"], [0.02, 0.001]))
+        self.assertEqual((job["spec"]["group_names"], job["spec"]["greedy"]["min_lr"]),
+                         (["body", "head"], [0.02, 0.001]))
         scheduler.step(5.0, epoch=10)
         self.assertEqual(scheduler.last_epoch, 10)
         with self.assertRaises((ValueError, RuntimeError)):
