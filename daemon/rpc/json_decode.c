@@ -48,7 +48,7 @@ void json_init(void)
 /* What json_prepare found bare in the text; NULL for every other value. */
 static const char *bare_text(const json_t *value)
 {
-    return json_string_value(json_object_get(value, JSON_BARE_KEY));
+    return json_string_value(json_object_get(value, json_bare_key()));
 }
 
 /* What was given, short: "two", 1e400, an object. */

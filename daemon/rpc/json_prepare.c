@@ -4,9 +4,31 @@
 #include "rpc/json.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+
+static char bare_key[17];
+
+static void draw_key(void)
+{
+    uint64_t bits;
+
+    if (getrandom(&bits, sizeof(bits), 0) != sizeof(bits)) abort();
+    snprintf(bare_key, sizeof(bare_key), "%016" PRIx64, bits);
+}
+
+const char *json_bare_key(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, draw_key);
+    return bare_key;
+}
 
 static const char *const bare_words[] = {"-Infinity", "Infinity", "NaN"};
 
@@ -85,7 +107,7 @@ int json_prepare(const char *text, size_t len, struct buf *out, struct error *er
         size_t n = strange_token(c, end, &skip);
         if (n) {
             buf_append(out, from, (size_t)(c - from));
-            buf_puts(out, "{\"" JSON_BARE_KEY "\":\"");
+            buf_printf(out, "{\"%s\":\"", json_bare_key());
             buf_append(out, c, n);
             buf_puts(out, "\"}");
             from = c + n;

@@ -5,9 +5,9 @@
 #include "core/status.h"
 #include "rpc/buf.h"
 
-/* NaN, Infinity, -Infinity, or a number too large, where it stood bare in the text, becomes {"": "NaN"}: no
- * message has such a field. */
-#define JSON_BARE_KEY ""
+/* NaN, Infinity, -Infinity, or a number too large, where it stood bare in the text, becomes {KEY: "NaN"}. The
+ * key is drawn when it is first asked for, so that nobody can send such an object. */
+const char *json_bare_key(void);
 
 /* Copies len bytes of JSON to out; bare words and numbers that overflow a double become such objects;
  * strings stay untouched.  Errors: ST_BODY_INVALID (nested deeper than JSON_DEPTH_MAX), ST_OUT_OF_MEMORY. */

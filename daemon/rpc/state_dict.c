@@ -25,7 +25,7 @@ struct state_dict {
 /* What json_prepare found bare; NULL for every other value. */
 static const char *bare_text(const json_t *value)
 {
-    return json_object_size(value) == 1 ? json_string_value(json_object_get(value, JSON_BARE_KEY)) : NULL;
+    return json_string_value(json_object_get(value, json_bare_key()));
 }
 
 static bool to_number(const json_t *value, double *out, enum dict_kind *kind)
