@@ -10,4 +10,9 @@
  * naming the field. */
 int message_check(const ProtobufCMessage *message, struct error *err) WARN_UNUSED;
 
+/* No string in the bytes, which unpack as such a message, holds a NUL: the C string would end there.
+ * ST_FIELD_INVALID, naming the field. */
+int message_check_bytes(const ProtobufCMessageDescriptor *desc, const uint8_t *bytes, size_t len,
+                        struct error *err) WARN_UNUSED;
+
 #endif

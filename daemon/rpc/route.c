@@ -426,7 +426,7 @@ static int decode_message(const struct rpc_method *m, enum rpc_codec codec, cons
     if (!*out)
         return error_set(err, ST_BODY_INVALID, "body: not a valid %s in protobuf's binary format",
                          m->input->name);
-    return message_check(*out, err);
+    return message_check_bytes(m->input, bytes, len, err) ? (int)err->status : message_check(*out, err);
 }
 
 static int decode_connect_get(const struct rpc_request *request, struct rpc_call *out, struct error *err)

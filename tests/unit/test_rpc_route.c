@@ -19,7 +19,8 @@ static int call_up(struct rpc_request *request, struct rpc_call *call, struct er
     return rc ? rc : route_decode(request, &route, call, err);
 }
 
-#define BODY(text) .body = (const uint8_t *)(text)
+#define BODY(text)  .body = (const uint8_t *)(text)
+#define BYTES(text) BODY(text), .len = sizeof(text) - 1
 
 /* Accepted; the caller clears the call. */
 #define OK(call, ...)                                                                                        \
@@ -356,6 +357,23 @@ Test(rpc_route, connect_posts)
        .content_type = "application/proto", BODY("\x0a\x05x"));
     NO(ST_FIELD_INVALID, "job: must be UTF-8", .method = "POST", .target = CONNECT "GetJob",
        .content_type = "application/proto", BODY("\x0a\x01\xff"));
+    /* A C string ends at a NUL: another job would be meant. */
+    NO(ST_FIELD_INVALID, "job", .method = "POST", .target = CONNECT "GetJob",
+       .content_type = "application/proto",
+       BYTES("\x0a\x07"
+             "abc\0def"));
+    NO(ST_FIELD_INVALID, "job", .method = "POST", .target = CONNECT "Report",
+       .content_type = "application/proto",
+       BYTES("\x10\x81\x01"
+             "\x19\0\0\0\0\0\0\xf0\x3f"
+             "\x0a\x02"
+             "a\0"));
+    NO(ST_FIELD_INVALID, "spec", .method = "POST", .target = CONNECT "UpdateJob",
+       .content_type = "application/proto",
+       BYTES("\x0a\x01"
+             "a"
+             "\x12\x04\x0a\x02\0"
+             "b"));
     NO(ST_FIELD_INVALID, "wait: out of the range", .method = "POST", .target = CONNECT "GetLr",
        .content_type = "application/proto", BODY("\x1a\x0b\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"),
        .len = 0);
