@@ -366,19 +366,23 @@ static void on_library_log(void *arg, const char *fmt, va_list args)
     log_event(LOG_DEBUG, "http_library", (struct log_field[]){log_str("message", text), log_end()});
 }
 
-static void raise_descriptors(uint32_t connections)
+/* Where there cannot be enough there are fewer connections: the store must never be the one that goes short.
+ */
+static void raise_descriptors(uint32_t *connections)
 {
     struct rlimit limit;
-    rlim_t want = (rlim_t)connections + NO_FDS;
+    rlim_t want = (rlim_t)*connections + NO_FDS;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= want) return;
     limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= want ? want : limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur < want)
-        log_event(LOG_WARNING, "few_descriptors",
-                  (struct log_field[]){log_u64("have", limit.rlim_cur), log_u64("want", want),
-                                       log_str("remedy", "raise LimitNOFILE or lower --max-connections"),
-                                       log_end()});
+    if (limit.rlim_cur >= want) return;
+    *connections = limit.rlim_cur > NO_FDS ? (uint32_t)(limit.rlim_cur - NO_FDS) : 1;
+    log_event(LOG_WARNING, "few_descriptors",
+              (struct log_field[]){log_u64("have", limit.rlim_cur), log_u64("want", want),
+                                   log_u64("connections", *connections),
+                                   log_str("remedy", "raise LimitNOFILE or lower --max-connections"),
+                                   log_end()});
 }
 
 static int start_library(struct http_server *server, struct error *err)
@@ -427,7 +431,7 @@ int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const st
     server->listen_fd = inherited_fd;
     server->inherited = inherited_fd >= 0;
     (void)signal(SIGPIPE, SIG_IGN);
-    raise_descriptors(limits->connections);
+    raise_descriptors(&server->limits.connections);
     if (inherited_fd < 0 && (rc = listen_open(address, &server->listen_fd, err))) goto err_open;
     if ((rc = listen_name(server->listen_fd, server->address, err))) goto err_start;
     if ((rc = start_library(server, err))) goto err_start;

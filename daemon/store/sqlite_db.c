@@ -56,6 +56,8 @@ static bool no_room(int code, int system_errno)
 static enum status status_of(int code, int system_errno)
 {
     if (no_room(code, system_errno)) return ST_STORE_FULL;
+    if ((code & 0xff) == SQLITE_CANTOPEN && (system_errno == EMFILE || system_errno == ENFILE))
+        return ST_OVERLOADED;
     switch (code & 0xff) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:

@@ -13,9 +13,9 @@
 int db_open(const char *path, bool readonly, sqlite3 **out, struct error *err) WARN_UNUSED;
 void db_close(sqlite3 *db);
 
-/* What the connection's last error means: ST_STORE_FULL (no room), ST_DATA_DAMAGED, ST_STORE_STALE (a
- * constraint), ST_OUT_OF_MEMORY, otherwise ST_STORE_FAILED, every failed sync included.  Call it before the
- * statement is reset. */
+/* What the connection's last error means: ST_STORE_FULL (no room), ST_OVERLOADED (no descriptor),
+ * ST_DATA_DAMAGED, ST_STORE_STALE (a constraint), ST_OUT_OF_MEMORY, otherwise ST_STORE_FAILED, every failed
+ * sync included.  Call it before the statement is reset. */
 int db_error(sqlite3 *db, const char *doing, struct error *err);
 
 /* Runs statements that return nothing. */

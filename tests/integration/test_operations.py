@@ -440,6 +440,28 @@ class UnreadLog(unittest.TestCase):
         self.assertEqual(len(decisions) + dropped, step)
 
 
+class Descriptors(unittest.TestCase):
+    def test_connections_leave_enough_for_the_store(self):
+        d = Daemon(wrap=["prlimit", "--nofile=80:80"])
+        self.addCleanup(d.close)
+        d.start()
+        d.ok("POST", "/v1/jobs/x:report", {"step": 1, "loss": 1, "lr": 0.1})
+        d.restart()  # nothing is in memory, and the readers have not looked yet
+        wait_until(lambda: any("event=few_descriptors" in line and "connections=16" in line for line in d._lines))
+        paths = ("/v1/jobs", "/v1/jobs/x", "/v1/jobs/x/lr", "/v1/jobs/x/decisions")
+        waiting = []
+        for i in range(90):
+            s = socket.create_connection(("127.0.0.1", d.port), 20)
+            self.addCleanup(s.close)
+            s.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n" % paths[i % 4].encode())
+            waiting.append(s)
+        for s in waiting:
+            s.sendall(b"\r\n")
+        for i, s in enumerate(waiting):
+            self.assertEqual(s.recv(12), b"HTTP/1.1 200", paths[i % 4])
+        d.ok("POST", "/v1/jobs/x:report", {"step": 2, "loss": 1})
+
+
 class Sockets(unittest.TestCase):
     def test_unix_socket(self):
         with tempfile.TemporaryDirectory() as folder:
