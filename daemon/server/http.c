@@ -317,13 +317,6 @@ static void on_prepare(uv_prepare_t *handle)
         (void)uv_timer_start(&server->again, on_again, timeout, 0);
 }
 
-static bool has_events(int fd, short events)
-{
-    struct pollfd poller = {.fd = fd, .events = events};
-
-    return poll(&poller, 1, 0) > 0;
-}
-
 static void on_sweep(uv_timer_t *timer)
 {
     struct http_server *server = timer->data;
@@ -333,14 +326,14 @@ static void on_sweep(uv_timer_t *timer)
     for (struct conn *conn = server->conns; conn; conn = next) {
         next = conn->next;
         if (conn->req && conn->req->suspended) {
-            if (has_events(conn->fd, POLLRDHUP))
+            if (conn_has_events(conn, POLLRDHUP))
                 abandon(conn->req);
             else
                 stream_sweep(conn->req);
         } else if (conn->deadline && now >= conn->deadline && !conn->shut) {
             server->stats.deadlines++;
             conn_shut(conn);
-        } else if (server->quiescing && conn->phase == PHASE_IDLE && !has_events(conn->fd, POLLIN)) {
+        } else if (server->quiescing && conn->phase == PHASE_IDLE && !conn_has_events(conn, POLLIN)) {
             conn_shut(conn);
         }
     }
@@ -479,7 +472,7 @@ void http_server_quiesce(struct http_server *server)
     server->listen_fd = -1;
     if (!server->inherited && !strncmp(server->address, "unix:", 5)) (void)unlink(server->address + 5);
     for (struct conn *conn = server->conns; conn; conn = conn->next) {
-        if (conn->phase == PHASE_IDLE && !has_events(conn->fd, POLLIN)) conn_shut(conn);
+        if (conn->phase == PHASE_IDLE && !conn_has_events(conn, POLLIN)) conn_shut(conn);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -143,12 +144,20 @@ void conn_on_notify(void *arg, struct MHD_Connection *mhd, void **context,
     }
 }
 
+bool conn_has_events(const struct conn *conn, short events)
+{
+    struct pollfd poller = {.fd = conn->fd, .events = events};
+
+    return poll(&poller, 1, 0) > 0;
+}
+
 void conn_evict_idle(struct http_server *server)
 {
     struct conn *oldest = NULL;
 
     for (struct conn *conn = server->conns; conn; conn = conn->next) {
-        if (conn->phase == PHASE_IDLE && !conn->shut && (!oldest || conn->deadline < oldest->deadline))
+        if (conn->phase == PHASE_IDLE && !conn->shut && (!oldest || conn->deadline < oldest->deadline) &&
+            !conn_has_events(conn, POLLIN))
             oldest = conn;
     }
     if (oldest) conn_shut(oldest);

@@ -96,7 +96,10 @@ void conn_phase(struct conn *conn, enum phase phase, int timeout_ms);
 /* Makes the library see the connection's end. */
 void conn_shut(struct conn *conn);
 
-/* At the limit the connection that has been idle for longest makes room. */
+/* Whether it has one of the events of poll() now. */
+bool conn_has_events(const struct conn *conn, short events);
+
+/* At the limit the connection that has been idle for longest, and has no request on its way, makes room. */
 void conn_evict_idle(struct http_server *server);
 
 void conn_on_listener(uv_poll_t *handle, int status, int events);

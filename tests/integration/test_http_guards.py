@@ -1,6 +1,9 @@
 """What a hostile or broken peer may not do: foreign hosts and pages, smuggled requests, large and slow ones."""
+import contextlib
 import json
+import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -361,6 +364,27 @@ class FewConnections(DaemonTest):
         for s in held:
             s.close()
         self.assertEqual(self.d.request("GET", "/livez")[0], 200)
+
+    def test_a_request_on_its_way_is_not_taken_for_idle(self):
+        """At the limit an idle connection makes room, and not the one whose request has just come."""
+        ask = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for _ in range(6):
+            with contextlib.ExitStack() as stack:
+                connect = lambda: stack.enter_context(socket.create_connection(("127.0.0.1", self.d.port), 5))
+                held = [connect() for _ in range(8)]
+                for s in held:
+                    s.sendall(ask)
+                    self.assertTrue(s.recv(4096).startswith(b"HTTP/1.1 200"))
+                    time.sleep(0.01)  # held[0] is the oldest
+                os.kill(self.d.process.pid, signal.SIGSTOP)  # both come before it looks
+                try:
+                    more = connect()
+                    held[0].sendall(ask)
+                    more.sendall(ask)
+                finally:
+                    os.kill(self.d.process.pid, signal.SIGCONT)
+                for s in (held[0], more):
+                    self.assertTrue(s.recv(4096).startswith(b"HTTP/1.1 200"))
 
 
 if __name__ == "__main__":
