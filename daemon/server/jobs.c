@@ -153,7 +153,7 @@ int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, 
         store_job_clear(&row);
     }
     if (rc == ST_JOB_NOT_FOUND)
-        return error_set(err, ST_JOB_NOT_FOUND, "job %s does not exist; create it, or report with lr", name);
+        return error_set(err, ST_JOB_NOT_FOUND, "job %s does not exist", name);
     if (rc) return rc;
     job_insert(jobs, job);
     jobs_evict(jobs);

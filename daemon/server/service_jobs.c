@@ -24,10 +24,22 @@ int service_check_id(const char *name, const char *field, struct error *err)
     return 0;
 }
 
-int service_find(struct service *service, const char *name, struct job **out, struct error *err)
+static int no_job(const struct service *service, const char *name, struct error *err)
+{
+    return error_set(err, ST_JOB_NOT_FOUND, "job %s does not exist; create it%s", name,
+                     service->options.auto_create ? ", or report with lr" : "");
+}
+
+static int find(struct service *service, const char *name, struct job **out, struct error *err)
 {
     if (service_check_id(name, "job", err)) return (int)err->status;
-    if (jobs_find(service->jobs, service->reader, name, out, err)) return (int)err->status;
+    int rc = jobs_find(service->jobs, service->reader, name, out, err);
+    return rc == ST_JOB_NOT_FOUND ? no_job(service, name, err) : rc;
+}
+
+int service_find(struct service *service, const char *name, struct job **out, struct error *err)
+{
+    if (find(service, name, out, err)) return (int)err->status;
     if ((*out)->deleting)
         return error_set(err, ST_JOB_BEING_DELETED, "job %s is being deleted; repeat the request", name);
     return 0;
@@ -35,10 +47,8 @@ int service_find(struct service *service, const char *name, struct job **out, st
 
 int service_find_durable(struct service *service, const char *name, struct job **out, struct error *err)
 {
-    if (service_check_id(name, "job", err)) return (int)err->status;
-    if (jobs_find(service->jobs, service->reader, name, out, err)) return (int)err->status;
-    if (!(*out)->durable)
-        return error_set(err, ST_JOB_NOT_FOUND, "job %s does not exist; create it, or report with lr", name);
+    if (find(service, name, out, err)) return (int)err->status;
+    if (!(*out)->durable) return no_job(service, name, err);
     return 0;
 }
 

@@ -296,5 +296,24 @@ class Refusals(unittest.TestCase):
             self.assertIn(args[0], r.stderr)
 
 
+class UnknownJob(unittest.TestCase):
+    """The 404 says what would help, and nothing that would not."""
+
+    def message(self, *flags):
+        d = Daemon(*flags)
+        self.addCleanup(d.close)
+        d.start()
+        asked = [d.call(*ask) for ask in (("GET", "/v1/jobs/x"), ("GET", "/v1/jobs/x/lr?format=json"),
+                                          ("POST", "/v1/jobs/x:report", {"loss": 1, **({"lr": 1} if flags else {})}))]
+        self.assertEqual({(status, reason(answer)) for status, answer in asked}, {(404, "JOB_NOT_FOUND")})
+        messages = {answer["message"] for _, answer in asked}
+        self.assertEqual(len(messages), 1, messages)
+        return messages.pop()
+
+    def test_with_and_without_automatic_creation(self):
+        self.assertEqual(self.message(), "job x does not exist; create it, or report with lr")
+        self.assertEqual(self.message("--no-auto-create"), "job x does not exist; create it")
+
+
 if __name__ == "__main__":
     unittest.main()
