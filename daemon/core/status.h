@@ -73,8 +73,6 @@ enum error_outcome {
       "Content-Encoding is not served; send the body as it is (identity).")                                  \
     X(BODY_TOO_LARGE, RESOURCE_EXHAUSTED, 413, NOTHING,                                                      \
       "The body is larger than the limit; split it, or raise --max-body or --max-batch-body.")               \
-    X(HEADERS_TOO_LARGE, RESOURCE_EXHAUSTED, 431, NOTHING,                                                   \
-      "The headers do not fit the connection's memory; send fewer, or raise --connection-memory.")           \
     X(TOO_MANY_JOBS, RESOURCE_EXHAUSTED, 0, NOTHING,                                                         \
       "The daemon holds as many jobs as --max-jobs allows; delete some or raise it.")                        \
     X(HOST_NOT_ALLOWED, PERMISSION_DENIED, 0, NOTHING,                                                       \
@@ -137,7 +135,7 @@ enum error_outcome {
     X(DRAINING, UNAVAILABLE, 0, NOTHING, "The daemon is stopping; repeat the request once it is back.")      \
     X(OVERLOADED, UNAVAILABLE, 0, NOTHING, "Too much is waiting; repeat the request later.")                 \
     X(DATA_DAMAGED, DATA_LOSS, 0, NOTHING,                                                                   \
-      "The database does not hold what it should; see greedylrd --check and restore a backup.")              \
+      "The database does not hold what it should; stop the daemon and restore a backup.")                    \
     X(OUT_OF_MEMORY, RESOURCE_EXHAUSTED, 503, UNKNOWN,                                                       \
       "The daemon ran out of memory; repeat the request later.")                                             \
     X(INTERNAL, INTERNAL, 0, UNKNOWN, "A bug; please report it with the daemon's log.")                      \
