@@ -73,9 +73,10 @@ int job_admit(const struct job_spec *spec, const struct job_state *state, const 
 
 bool job_applied_differs(const struct job_state *state, double applied)
 {
-    double answered = state->data[0];
+    double now = state->data[0], told = state->told_lr;
 
-    return !isnan(applied) && !(fabs(applied - answered) <= APPLIED_TOLERANCE * fabs(answered));
+    return !isnan(applied) && !(fabs(applied - now) <= APPLIED_TOLERANCE * fabs(now)) &&
+           !(fabs(applied - told) <= APPLIED_TOLERANCE * fabs(told));
 }
 
 static void step_ramp(const struct job_spec *spec, struct job_state *next, struct policy_outcome *out)
@@ -142,6 +143,7 @@ static int step_report(const struct job_spec *spec, const struct job_state *stat
     if (rc) return rc;
     job_rates_now(spec, next, next->data);
     clamp_answer(next, event->report.lr_cap, &out);
+    next->told_lr = next->data[0];
 
     *decision = (struct job_decision){
         .action = out.action,

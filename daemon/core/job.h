@@ -32,6 +32,7 @@ struct job_state {
     uint8_t reserved;
     uint32_t ramp_done; /* reports of the ramp so far; those of a pause do not count */
     uint32_t rewound;   /* attempt that the last rewind with an attempt began, if has_rewound */
+    double told_lr;     /* first group's rate in the last answer to a report; the initial one before */
     double data[];      /* answered rates [groups], then the policy's block */
 };
 
@@ -129,7 +130,8 @@ enum report_relation job_relation(const struct job_state *state, const struct jo
 int job_admit(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
               struct error *err) WARN_UNUSED;
 
-/* Whether the rate that an optimizer really used (NAN: it did not say) differs from the answered one. */
+/* Whether the rate that an optimizer really used (NAN: it did not say) is neither the job's nor the one that
+ * the last report was answered with: a training run learns of an override by its next report. */
 bool job_applied_differs(const struct job_state *state, double applied);
 
 /* What ACTION_PAUSE, ACTION_RESUME or ACTION_FINISH makes of a job's status; the same status means that there

@@ -1,8 +1,9 @@
 /* The state of a job: where it starts, how it is shown, and how it is written and read as bytes.
  *
  * States as bytes, version 2, little-endian: u8 version, u8 length and bytes of the policy's name, u32
- * revision, attempt, step, reports, u8 has_step, u8 status, u32 ramp_done, u8 has_rewound, u32 rewound, u32
- * groups, f64 rates [groups], then what the policy's io writes.  Version 1 had no has_rewound and rewound. */
+ * revision, attempt, step, reports, u8 has_step, u8 status, u32 ramp_done, u8 has_rewound, u32 rewound, f64
+ * told_lr, u32 groups, f64 rates [groups], then what the policy's io writes.  Version 1 had no has_rewound,
+ * rewound and told_lr. */
 #include "core/job_impl.h"
 
 #include <math.h>
@@ -58,6 +59,7 @@ void job_init(const struct job_spec *spec, struct job_state *state)
     state->status = JOB_ACTIVE;
     spec->policy->init(spec, job_policy_block(state));
     job_rates_now(spec, state, state->data);
+    state->told_lr = state->data[0];
 }
 
 /* The bounds of a policy that has them, by their names in its table; NULL for one that has not. */
@@ -148,6 +150,7 @@ static void job_io(struct state_io *io, const struct job_spec *spec, struct job_
     if (version > 1) {
         state_io_u8(io, &state->has_rewound);
         state_io_u32(io, &state->rewound);
+        state_io_f64(io, &state->told_lr);
     }
     state_io_u32(io, &state->groups);
     if (io->failed || !plausible(spec, state)) {
@@ -155,6 +158,8 @@ static void job_io(struct state_io *io, const struct job_spec *spec, struct job_
         return;
     }
     state_io_f64s(io, state->data, state->groups);
+    if (version == 1) state->told_lr = state->data[0];
+    if (!isfinite(state->told_lr)) io->failed = true;
     for (uint32_t i = 0; i < state->groups; i++) {
         if (!isfinite(state->data[i]) || state->data[i] < 0) io->failed = true;
     }

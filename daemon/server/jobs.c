@@ -152,8 +152,7 @@ int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, 
         rc = job_read(&row, &job, err);
         store_job_clear(&row);
     }
-    if (rc == ST_JOB_NOT_FOUND)
-        return error_set(err, ST_JOB_NOT_FOUND, "job %s does not exist", name);
+    if (rc == ST_JOB_NOT_FOUND) return error_set(err, ST_JOB_NOT_FOUND, "job %s does not exist", name);
     if (rc) return rc;
     job_insert(jobs, job);
     jobs_evict(jobs);

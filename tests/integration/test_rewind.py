@@ -253,6 +253,15 @@ class Operators(Past):
         self.d.restart()
         self.assertEqual(self.d.ok("GET", "/v1/jobs/g")["state"]["lrs"], [0.15, 0.15])
 
+    def test_an_override_is_no_mismatch_of_a_run_that_cannot_know_it_yet(self):
+        self.create()
+        first = self.report(1, 1.0, applied_lr=0.1)
+        self.post("setLr", {"lr": 0.5})
+        self.assertFalse(self.report(2, 1.0, applied_lr=first["lr"])["applied_mismatch"])
+        self.d.restart()
+        self.assertFalse(self.report(3, 1.0, applied_lr=0.5)["applied_mismatch"])
+        self.assertTrue(self.report(4, 1.0, applied_lr=0.1)["applied_mismatch"])
+
     def test_pause_resume_finish(self):
         self.create()
         self.report(1, 1.0)

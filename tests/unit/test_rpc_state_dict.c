@@ -72,7 +72,7 @@ Test(rpc_state_dict, what_is_no_dict)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct error err = {0};
 
-        cr_expect_eq(status(bad[i].text, &err), bad[i].status, "%s", bad[i].text);
+        cr_expect_eq((enum status)status(bad[i].text, &err), bad[i].status, "%s", bad[i].text);
         cr_expect_not_null(strstr(err.message, bad[i].part), "%s: %s", bad[i].text, err.message);
     }
 }

