@@ -60,7 +60,7 @@ stage() {
 }
 
 tests() { # DIRECTORY BUILD [PATTERN]
-    BUILD=$2 "$python" -m unittest discover -v -s "$1" -t "$1" -p "${3:-test_*.py}"
+    BUILD=$2 "$python" tests/parallel.py "$1" "${3:-test_*.py}"
 }
 
 interop() { # BUILD

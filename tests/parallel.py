@@ -1,0 +1,65 @@
+"""Runs the test files of a directory, some at a time, and says what unittest would say of all of them.
+
+    BUILD=build tests/parallel.py DIRECTORY [PATTERN]
+
+Each file is a process of its own, the one that took longest before first (or the largest, at first).  The output of a file is
+shown when it has ended; the exit status is 0 if nothing failed.  JOBS says how many files run at once.
+"""
+import concurrent.futures
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+JOBS = int(os.environ.get("JOBS", (os.cpu_count() or 1) + 1))
+
+
+def run(path):
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "unittest", "-v", os.path.basename(path)[:-3]], cwd=os.path.dirname(path),
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          env=dict(os.environ, PYTHONPATH=os.path.dirname(path), OMP_NUM_THREADS="1"))
+    return path, done.returncode, done.stdout, time.monotonic() - start
+
+
+def main():
+    directory, pattern = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "test_*.py"
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    times_file = os.path.join(root, os.environ.get("BUILD", "build"), "test-times-%s.json" % os.path.basename(directory))
+    try:
+        with open(times_file) as f:
+            times = json.load(f)
+    except (OSError, ValueError):
+        times = {}
+    files = sorted(glob.glob(os.path.join(directory, pattern)),
+                   key=lambda path: -times.get(os.path.basename(path), os.path.getsize(path)))
+    start = time.monotonic()
+    ran = skipped = failed = 0
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        for path, code, output, seconds in pool.map(run, files):
+            name = os.path.basename(path)
+            times[name] = seconds
+            print("%s\n---- %s: exit %d, %.1f s" % (output.rstrip(), name, code, seconds), flush=True)
+            found = re.search(r"^Ran (\d+) tests? in", output, re.M)
+            ran += int(found.group(1)) if found else 0
+            found = re.search(r"skipped=(\d+)", output)
+            skipped += int(found.group(1)) if found else 0
+            if code:
+                failed += 1
+                if not re.search(r"^(FAIL|ERROR): ", output, re.M):
+                    print("ERROR: %s ended with %d" % (name, code))
+    try:
+        with open(times_file, "w") as f:
+            json.dump(times, f)
+    except OSError:
+        pass
+    print("Ran %d tests in %.1fs" % (ran, time.monotonic() - start))
+    print("FAILED (files=%d)" % failed if failed else "OK", "(skipped=%d)" % skipped if skipped else "")
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()
