@@ -58,7 +58,7 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .SECONDARY:
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
-        headers includes format-check format lint breaking integration crash interop interop-client
+        headers includes format-check format lint breaking integration crash interop interop-client model
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
@@ -203,6 +203,22 @@ $(BUILD)/unit: $(UNIT_O) $(filter-out $(MAIN_O),$(DAEMON_O))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcriterion
 unit: $(BUILD)/unit
 	$(BUILD)/unit
+
+# The model check: the service and the store as they are, with the linker putting tests/model/world.c between
+# them and what decides when things happen.  COUNT schedules, or the one of SEED; chunks of a fold are small.
+MODEL_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/model/*.c))
+MODEL_FOLD := $(BUILD)/obj/tests/model/sqlite_fold.o
+MODEL_WRAP := store_commit store_maintain store_probe commit_submit uv_cond_wait uv_cond_timedwait uv_timer_start \
+              uv_close getrandom
+COUNT      ?= 100000
+$(MODEL_O): ALL_CPPFLAGS += -Itests/model
+$(MODEL_FOLD): daemon/store/sqlite_fold.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -DSTORE_STEP_ROWS=3 -c -o $@ $<
+$(BUILD)/model: $(MODEL_O) $(MODEL_FOLD) $(filter-out $(MAIN_O) %/store/sqlite_fold.o,$(DAEMON_O))
+	$(CC) $(ALL_LDFLAGS) $(MODEL_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+model: $(BUILD)/model
+	$(BUILD)/model $(if $(SEED),--seed $(SEED),--count $(COUNT))
 
 check:
 	@$(MAKE) --no-print-directory deps

@@ -105,7 +105,9 @@ int store_close(struct store *store, struct error *err);
 int store_commit(struct store *store, const struct store_change *changes, size_t n,
                  struct error *err) WARN_UNUSED;
 
-#define STORE_STEP_ROWS 1024 /* rows a step of store_maintain folds at most */
+#ifndef STORE_STEP_ROWS
+#define STORE_STEP_ROWS 1024 /* rows a step of store_maintain folds at most; tests make it small */
+#endif
 /* Background work: folds the appended rows into history and job rows in bulk, reaps deleted jobs' history,
  * keeps the history limit, checkpoints.  Writer thread, when idle or when store_backlog() is high.  One short
  * step a call, the last one checkpoints whatever is left; all: leave nothing.  Errors as store_commit. */

@@ -1,0 +1,188 @@
+/* The model check: runs many schedules in a few processes.
+ *
+ *   model [--count N] [--first SEED] [--jobs N]    N schedules, seeds from SEED (a random one if not given)
+ *   model --seed SEED                              one schedule, every step printed
+ *
+ * A schedule that differs, crashes or hangs is run again with every step printed, and the others go on.  Ends
+ * with "N passed, M failed"; exit status 0 if none failed. */
+#include "schedule.h"
+#include "world.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HANGS_S     30 /* one schedule takes milliseconds */
+#define FAILURES    5  /* failures that are told in full */
+#define WORKERS_MAX 64
+
+static struct shared {
+    _Atomic uint64_t next, passed, failed;
+    struct worker {
+        uint64_t seed;
+        struct tally tally;
+    } workers[WORKERS_MAX];
+} *shared;
+static uint64_t first, count = 100000;
+
+static void prepare(void)
+{
+    char dir[64];
+
+    snprintf(dir, sizeof(dir), "%s/greedylrd-model-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    if (!mkdtemp(dir)) {
+        perror(dir);
+        exit(2);
+    }
+    world_prepare(dir);
+}
+
+/* Takes schedules until there are none, or one fails. */
+static void work(struct worker *worker)
+{
+    prepare();
+    for (;;) {
+        uint64_t i = shared->next++;
+
+        if (i >= count) break;
+        worker->seed = first + i;
+        alarm(HANGS_S);
+        if (!schedule_run(worker->seed, false, &worker->tally)) {
+            world_clean();
+            _exit(1);
+        }
+        shared->passed++;
+    }
+    world_clean();
+    _exit(0);
+}
+
+static pid_t start(struct worker *worker)
+{
+    pid_t pid = fork();
+
+    if (pid < 0) {
+        perror("fork");
+        exit(2);
+    }
+    if (!pid) work(worker);
+    return pid;
+}
+
+static int trace(uint64_t seed)
+{
+    struct tally tally = {0};
+
+    alarm(HANGS_S);
+    prepare();
+    bool passed = schedule_run(seed, true, &tally);
+    world_clean();
+    return passed ? 0 : 1;
+}
+
+/* The schedule once more, in a process of its own. */
+static void tell(uint64_t seed)
+{
+    int status;
+    pid_t pid;
+
+    printf("---- seed %" PRIu64 " failed; make model SEED=%" PRIu64 " shows it again ----\n", seed, seed);
+    fflush(stdout);
+    if (shared->failed > FAILURES) return;
+    pid = fork();
+    if (!pid) _exit(trace(seed));
+    if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status))
+        printf("ended by signal %d (%s)\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    fflush(stdout);
+}
+
+static void run_all(uint32_t jobs)
+{
+    pid_t pids[WORKERS_MAX] = {0};
+    uint32_t alive = 0;
+    int status;
+
+    for (; alive < jobs; alive++)
+        pids[alive] = start(&shared->workers[alive]);
+    while (alive) {
+        pid_t pid = wait(&status);
+        uint32_t i = 0;
+
+        while (i < jobs && pids[i] != pid)
+            i++;
+        if (i == jobs) continue;
+        alive--;
+        if (WIFEXITED(status) && !WEXITSTATUS(status)) continue;
+        shared->failed++;
+        tell(shared->workers[i].seed);
+        if (shared->failed >= 100) continue;
+        pids[i] = start(&shared->workers[i]);
+        alive++;
+    }
+}
+
+static void account(uint32_t jobs, double seconds)
+{
+    struct tally t = {0};
+
+    for (uint32_t i = 0; i < jobs; i++) {
+        const struct tally *w = &shared->workers[i].tally;
+
+        t.steps += w->steps;
+        t.calls += w->calls;
+        t.answers += w->answers;
+        t.changes += w->changes;
+        t.crashes += w->crashes;
+        t.restarts += w->restarts;
+        t.failures += w->failures;
+        t.rewinds += w->rewinds;
+        t.rounds += w->rounds;
+    }
+    printf("%" PRIu64 " steps, %" PRIu64 " calls (%" PRIu64 " rewinds; %" PRIu64 " reports had to wait), "
+           "%" PRIu64 " answers compared, %" PRIu64 " changes, %" PRIu64 " kills, %" PRIu64 " stops, %" PRIu64
+           " failed commits; %.0f schedules/s\n",
+           t.steps, t.calls, t.rewinds, t.rounds, t.answers, t.changes, t.crashes, t.restarts, t.failures,
+           (double)(shared->passed + shared->failed) / seconds);
+    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", (uint64_t)shared->passed, (uint64_t)shared->failed);
+}
+
+static double clock_s(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+int main(int argc, char **argv)
+{
+    uint32_t jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    double begun = clock_s();
+
+    first = (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid() * 7919;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        uint64_t value = strtoull(argv[i + 1], NULL, 10);
+
+        if (!strcmp(argv[i], "--seed")) return trace(value);
+        if (!strcmp(argv[i], "--count")) count = value;
+        if (!strcmp(argv[i], "--first")) first = value;
+        if (!strcmp(argv[i], "--jobs")) jobs = (uint32_t)value;
+    }
+    if (!jobs || jobs > WORKERS_MAX) jobs = 2;
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        perror("mmap");
+        return 2;
+    }
+    printf("%" PRIu64 " schedules, seed %" PRIu64 " and on\n", count, first);
+    fflush(stdout);
+    run_all(jobs);
+    account(jobs, clock_s() - begun);
+    return shared->failed ? 1 : 0;
+}
