@@ -423,6 +423,34 @@ struct change *job_find_step(const struct job *job, uint32_t step)
     return c;
 }
 
+bool job_is_undone(const struct job *job, const struct job_decision *stored)
+{
+    if (!action_is_undone(stored->action)) return false;
+    for (const struct change *c = job->last; c && !c->committed; c = c->job_before) {
+        if (c->supersedes && stored->revision > c->superseded_after) return true;
+    }
+    return false;
+}
+
+/* As is_live_report, before what supersedes it is durable, too. */
+static bool is_durable_report(const struct change *c)
+{
+    const struct job_decision *d = &c->decision;
+
+    return c->has_decision && c->committed && action_is_report(d->action) &&
+           (!d->superseded || c->superseded_by > c->job->durable->revision);
+}
+
+struct change *job_find_durable_step(const struct job *job, uint32_t step)
+{
+    struct change *c = job->last;
+
+    if (job->index) return change_index_step(job->index, step, is_durable_report);
+    while (c && !(is_durable_report(c) && c->decision.step == step))
+        c = c->job_before;
+    return c;
+}
+
 struct change *job_find_request(const struct job *job, const char *request_id)
 {
     struct change *c = job->last;

@@ -122,6 +122,10 @@ void change_folded(struct change *change);
  * NULL if none. */
 struct change *job_find_step(const struct job *job, uint32_t step);
 struct change *job_find_request(const struct job *job, const char *request_id);
+/* Whether a rewind that is not durable yet goes back behind this decision of the store. */
+bool job_is_undone(const struct job *job, const struct job_decision *stored);
+/* The newest durable report with this step that nothing durable has superseded. */
+struct change *job_find_durable_step(const struct job *job, uint32_t step);
 /* The same of states, as store_find_state. */
 struct change *job_find_state(const struct job *job, enum store_state_match match, uint32_t step);
 /* The newest change that is queued and not durable, and that reads of the store have to wait for: of

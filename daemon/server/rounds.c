@@ -73,8 +73,25 @@ void waiter_add(struct waiter *waiter, struct waiter **list)
     waiter->job->holds++;
 }
 
+/* Whether the report's value is durable, or what makes it so. */
+static void note_recorded(struct waiter *waiter)
+{
+    struct change *c = waiter->job->last;
+
+    if (!waiter->round) return;
+    waiter->recorded = waiter->round->reports[waiter->rank].recorded;
+    while (!waiter->recorded && c && !c->committed &&
+           !(c->has_contribution && c->contribution.step == waiter->step &&
+             c->contribution.rank == waiter->rank))
+        c = c->job_before;
+    if (waiter->recorded || !c || c->committed) return;
+    waiter->own = c;
+    change_ref(c);
+}
+
 void waiter_take(struct waiter *waiter)
 {
+    note_recorded(waiter);
     *waiter->at = waiter->next;
     if (waiter->next) waiter->next->at = waiter->at;
     waiter->job->holds--;
@@ -84,10 +101,19 @@ void waiter_take(struct waiter *waiter)
     waiter->deadline = NULL;
 }
 
+static void drop_own(struct waiter *waiter)
+{
+    if (!waiter->own) return;
+    waiter->recorded = waiter->own->committed;
+    change_unref(waiter->own);
+    waiter->own = NULL;
+}
+
 static void on_settled(void *arg, struct change *change, const struct error *err)
 {
     struct waiter *waiter = arg;
 
+    drop_own(waiter);
     if (!err && waiter->verdict.status) err = &waiter->verdict;
     waiter->answer(waiter, change, err);
     change_unref(change);
@@ -107,5 +133,6 @@ void waiter_settle(struct waiter *waiter, struct change *change, const struct er
 void waiter_fail(struct waiter *waiter, const struct error *err)
 {
     waiter_take(waiter);
+    drop_own(waiter);
     waiter->answer(waiter, NULL, err);
 }

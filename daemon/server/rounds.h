@@ -23,6 +23,8 @@ struct waiter {
     /* Answers the call and frees what it needs: err, or the decision of change. */
     void (*answer)(struct waiter *waiter, const struct change *change, const struct error *err);
     struct round *round; /* a report's; NULL once settled */
+    bool recorded;       /* once it leaves: the report's value is durable */
+    struct change *own;  /* settled, not recorded: what stores the value, referenced; or NULL */
     uint32_t step, rank;
     bool duplicate, conflict;
     /* Settled. */

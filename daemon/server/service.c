@@ -238,6 +238,7 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
         if (change->has_decision && job->lr_waiters) lr_waiters_wake(job, change);
         if (change->op == STORE_JOB_DELETE) {
             watch_deleted(service, job);
+            lr_waiters_end(job);
             change_folded(change);
             jobs_remove(service->jobs, job);
         } else if (change->has_decision) {

@@ -136,7 +136,8 @@ int rounds_load(struct service *service, struct job *job, struct error *err) WAR
 uint64_t service_wait_ms(const struct call *call, const Google__Protobuf__Duration *wait);
 /* A decision is durable: readers that wait for its step are answered. */
 void lr_waiters_wake(struct job *job, const struct change *change);
-void lr_waiters_end(struct job *job, struct change *change, const struct error *verdict);
+/* The job's deletion is durable: readers that wait are told, those that came meanwhile as well. */
+void lr_waiters_end(struct job *job);
 
 /* ---- the past ---- */
 

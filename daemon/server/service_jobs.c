@@ -437,7 +437,6 @@ void handle_delete_job(struct service *service, struct call *call)
     }
     (void)error_set(&err, ST_JOB_DELETED, "job %s was deleted while the request waited", job->name);
     rounds_end(job, change, &err);
-    lr_waiters_end(job, change, &err);
     answer_job_after(service, call, change);
     return;
 

@@ -89,20 +89,23 @@ void lr_waiters_wake(struct job *job, const struct change *change)
     }
 }
 
-void lr_waiters_end(struct job *job, struct change *change, const struct error *verdict)
+void lr_waiters_end(struct job *job)
 {
+    struct error err;
+
+    (void)error_set(&err, ST_JOB_DELETED, "job %s was deleted while the request waited", job->name);
     while (job->lr_waiters)
-        waiter_settle(job->lr_waiters, change, verdict);
+        waiter_fail(job->lr_waiters, &err);
 }
 
 /* A step at or below the last one: recorded, or never to be decided. */
 static void answer_recorded(struct service *service, struct call *call, struct job *job, uint32_t step)
 {
-    struct change *change = job_find_step(job, step);
+    struct change *change = job_find_durable_step(job, step);
     struct store_entry *entry;
     struct error err;
 
-    if (change && change->committed) {
+    if (change) {
         answer_decision(call, &change->decision);
         return;
     }

@@ -135,6 +135,8 @@ static int take_entry(struct service *service, const struct job *job, const repo
     if (!r->entry) return error_set(&r->err, ST_OUT_OF_MEMORY, "out of memory");
     rc = m->has_step ? store_find_step(service->reader, job->uid, m->step, r->entry, &r->err)
                      : store_find_request(service->reader, job->uid, m->request_id, r->entry, &r->err);
+    if (!rc && job_is_undone(job, &r->entry->decision))
+        rc = error_set(&r->err, ST_STEP_IN_PAST, "a rewind went back behind it");
     if (!rc && r->entry->decision.ranks)
         rc = store_get_round(service->reader, job->uid, r->entry->decision.revision, &round, &len, &r->err);
     if (!rc) rc = answer_recorded(job, &r->entry->decision, round, len, value, r);
@@ -227,6 +229,8 @@ err:
 static int report_new(struct service *service, struct job *job, const report_request *m,
                       const struct job_event *event, struct report *r)
 {
+    /* A round may be open from when the job had more ranks. */
+    if (rounds_load(service, job, &r->err)) return (int)r->err.status;
     if (job->spec->ranks.world_size > 1 || job->rounds) return round_report(service, job, m, event, r);
     if (check_rank(m, job, &r->err)) return (int)r->err.status;
     return queue_report(service, job, m, event, NULL, r);
@@ -257,7 +261,12 @@ static int report_and_rewind(struct service *service, struct job *job, const rep
     if (rc == ST_STEP_NOT_FOUND) rc = past_initial(service, job, &past, &r->err);
     if (rc) return rc;
     r->err.status = ST_OK;
-    rc = past_return(service, job, &past, NULL, &m->attempt, &rewind, &r->err);
+    if (past.has_step && past.step >= m->step)
+        rc = error_set(&r->err, ST_STEP_IN_PAST,
+                       "step: job %s began at step %u, and %u is not beyond it; report a later step", job->name,
+                       past.step, m->step);
+    else
+        rc = past_return(service, job, &past, NULL, &m->attempt, &rewind, &r->err);
     free(past.state);
     return rc ? rc : report_new(service, job, m, event, r);
 }

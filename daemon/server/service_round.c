@@ -46,7 +46,7 @@ int rounds_load(struct service *service, struct job *job, struct error *err)
 {
     struct loading l = {service, job, err};
 
-    if (job->rounds_loaded || job->spec->ranks.world_size < 2) return 0;
+    if (job->rounds_loaded) return 0;
     err->status = ST_OK;
     int rc = store_list_contributions(service->reader, job->uid, load_one, &l, err);
     if (!rc) rc = (int)err->status;
@@ -57,14 +57,26 @@ int rounds_load(struct service *service, struct job *job, struct error *err)
 
 /* ---- answering ---- */
 
+/* Whose value is durable is told so: it outlives a commit that failed. */
+static const struct error *say_recorded(const struct waiter *w, const struct error *err,
+                                        struct error *interrupted)
+{
+    if (!w->recorded || (err->status != ST_STORE_FULL && err->status != ST_STORE_FAILED)) return err;
+    (void)error_set(interrupted, ST_WAIT_INTERRUPTED,
+                    "%s; the value is kept, the same report again waits on", err->message);
+    return interrupted;
+}
+
 static void answer_report(struct waiter *w, const struct change *change, const struct error *err)
 {
     decision_message message;
     Google__Protobuf__Timestamp time;
+    struct error interrupted;
     struct call *call = w->call;
     struct report r = {.change = w->change, .duplicate = w->duplicate};
 
     call->cancel = NULL;
+    if (err) err = say_recorded(w, err, &interrupted);
     report_count(&r, err);
     if (err) {
         call_fail(call, err);
@@ -184,25 +196,13 @@ void rounds_end(struct job *job, struct change *change, const struct error *verd
         settle_all(job->rounds, change, verdict);
         rounds_close(job->rounds);
     }
-}
-
-/* Whose value is durable is told so: it outlives what failed. */
-static void fail_unless_recorded(struct open_round *open, const struct error *err)
-{
-    struct error interrupted;
-
-    (void)error_set(&interrupted, ST_WAIT_INTERRUPTED,
-                    "%s; the value is kept, the same report again waits on", err->message);
-    while (open->waiters) {
-        struct waiter *w = open->waiters;
-        waiter_fail(w, open->round->reports[w->rank].recorded ? &interrupted : err);
-    }
+    job->rounds_loaded = true; /* what the store still has ends with the change, too */
 }
 
 void rounds_fail(struct job *job, const struct error *err)
 {
     while (job->rounds) {
-        fail_unless_recorded(job->rounds, err);
+        fail_all(job->rounds, err);
         rounds_close(job->rounds);
     }
     job->rounds_loaded = false;

@@ -97,7 +97,8 @@ static int bind_decision(sqlite3_stmt *s, const struct store_change *c)
     bad |= sqlite3_bind_int(s, 14, d->at_max);
     bad |= sqlite3_bind_int(s, 15, d->plateaued);
     bad |= sqlite3_bind_int(s, 16, d->applied_mismatch);
-    bad |= sqlite3_bind_int(s, 17, d->superseded);
+    /* What supersedes it comes later and marks it then: memory may know of that before it is durable. */
+    bad |= sqlite3_bind_int(s, 17, 0);
     bad |= db_bind_doubles(s, 18, d->lrs, d->groups);
     bad |= bind_text(s, 19, d->reason);
     bad |= c->request_id && c->request_id[0] ? bind_text(s, 20, c->request_id) : sqlite3_bind_null(s, 20);

@@ -641,12 +641,13 @@ static void handle_report(struct ref_call *c)
     } else if (q->rank >= j->now.world_size) {
         fail(c, ST_FIELD_INVALID);
     } else if (!must_wait(c, j)) {
-        if (full) {
-            fail(c, ST_STORE_FULL);
+        e = find_state(j, q->step, true);
+        if (!e) e = find_initial(j);
+        if (full || (e && e->a.has_step && e->a.step >= q->step)) {
+            fail(c, e && e->a.has_step && e->a.step >= q->step ? ST_STEP_IN_PAST : ST_STORE_FULL);
             return;
         }
-        e = find_state(j, q->step, true);
-        go_back(j, e ? e : find_initial(j), true, attempt);
+        go_back(j, e, true, attempt);
         report_new(c, j, attempt);
     }
 }
@@ -808,13 +809,6 @@ static void handle_delete(struct ref_call *c)
 
     ch->unsettled = ch->deletes = true;
     end_rounds(j, ST_JOB_DELETED);
-    for (uint32_t i = 0; i < ref_n_calls; i++) {
-        struct ref_call *w = &ref_calls[i];
-
-        if (w->waits != WAIT_DECISION || w->request.job != c->request.job) continue;
-        w->verdict = ST_JOB_DELETED;
-        wait_for(w, WAIT_CHANGE, n_changes);
-    }
     answer_with(c, n_changes, &(struct ref_answer){.shape = SHAPE_EMPTY});
 }
 
@@ -843,10 +837,24 @@ static void handle_create(struct ref_call *c)
     }
 }
 
+static struct ref_answer rates_of(double lr, bool has_step, uint32_t step, uint32_t revision)
+{
+    struct ref_answer a;
+
+    memset(&a, 0, sizeof(a));
+    a.shape = SHAPE_RATES;
+    a.lr = lr;
+    a.has_step = has_step;
+    a.step = step;
+    a.revision = revision;
+    return a;
+}
+
 static void answer_rates(struct ref_call *c, double lr, bool has_step, uint32_t step, uint32_t revision)
 {
-    answer(c, &(struct ref_answer){
-                  .shape = SHAPE_RATES, .lr = lr, .has_step = has_step, .step = step, .revision = revision});
+    struct ref_answer a = rates_of(lr, has_step, step, revision);
+
+    answer(c, &a);
 }
 
 /* Reads see what is durable and known to be. */
@@ -861,6 +869,11 @@ static void handle_get_lr(struct ref_call *c)
     } else if (!q->has_step) {
         answer_rates(c, j->s.answered, j->s.has_step, j->s.step, j->revision);
     } else if (j->s.has_step && q->step <= j->s.step) {
+        c->has_newer = true;
+        if ((e = find_report(&disk.jobs[q->job], q->step)))
+            c->newer = rates_of(e->a.lr, true, e->a.step, e->a.revision);
+        else
+            c->newer.status = ST_STEP_IN_PAST;
         if ((e = find_report(j, q->step)))
             answer_rates(c, e->a.lr, true, e->a.step, e->a.revision);
         else
@@ -1001,7 +1014,12 @@ static void tell(uint32_t change)
         if (c->waits == WAIT_DECISION && c->request.job == ch->job && c->request.step == d->step)
             answer_rates(c, d->lr, true, d->step, d->revision);
     }
-    if (ch->deletes) newest.jobs[ch->job].exists = newest.jobs[ch->job].deleting = false;
+    if (!ch->deletes) return;
+    newest.jobs[ch->job].exists = newest.jobs[ch->job].deleting = false;
+    for (uint32_t i = 0; i < ref_n_calls; i++) {
+        if (ref_calls[i].waits == WAIT_DECISION && ref_calls[i].request.job == ch->job)
+            fail(&ref_calls[i], ST_JOB_DELETED);
+    }
 }
 
 /* Nothing happened; whose value is durable is told so. */
@@ -1063,6 +1081,10 @@ void ref_room(void)
 
 void ref_crash(void)
 {
+    for (uint32_t i = 0; i < REF_JOBS; i++) {
+        for (uint32_t k = 0; k < disk.jobs[i].n; k++)
+            disk.jobs[i].entries[k].change = 0; /* durable, whatever the numbers mean from now on */
+    }
     copy_world(&newest, &disk);
     copy_world(&told, &disk);
     n_changes = ref_n_calls = 0;

@@ -84,6 +84,8 @@ struct ref_call {
     struct ref_request request;
     bool answered;
     struct ref_answer answer;
+    struct ref_answer newer; /* of a read: what is stored but not heard of yet answers as well */
+    bool has_newer;
 
     /* The reference's own. */
     enum ref_wait waits;
