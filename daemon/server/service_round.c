@@ -240,12 +240,13 @@ err_change:
 }
 
 /* Whether an overdue round that lacks a quorum is passed over: everybody has gone on to a later step, so that
- * nobody is left to complete it. */
+ * nobody is left to complete it.  Only for a later round that is decided in the same turn: its decision is
+ * what makes the end of this one durable. */
 static bool passed_over(const struct open_round *open)
 {
-    if (!open->round->overdue) return false;
-    for (open = open->next; open; open = open->next) {
-        if (round_complete(open->round)) return true;
+    while (open && open->round->overdue) {
+        open = open->next;
+        if (open && round_complete(open->round)) return true;
     }
     return false;
 }
@@ -275,17 +276,19 @@ static int advance(struct service *service, struct job *job, struct error *err)
 
     while (job->rounds) {
         struct open_round *open = job->rounds;
+        bool ready = round_ready(open->round);
 
-        if (round_ready(open->round)) {
-            if (service_check_write(service, err)) return (int)err->status;
-            rc = decide(service, open, err);
-            if (!rc) continue;
-            fail_all(open, err);
-            rounds_close(open);
-            return rc;
+        if (!ready && !passed_over(open)) break;
+        if (service_check_write(service, err)) return (int)err->status;
+        if (!ready) {
+            pass_over(open);
+            continue;
         }
-        if (!passed_over(open)) break;
-        pass_over(open);
+        rc = decide(service, open, err);
+        if (!rc) continue;
+        fail_all(open, err);
+        rounds_close(open);
+        return rc;
     }
     return 0;
 }

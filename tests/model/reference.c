@@ -440,9 +440,9 @@ static void advance(struct job *j)
             decide_round(j);
             continue;
         }
-        for (uint32_t i = 1; i < j->n_rounds; i++)
+        for (uint32_t i = 1; i < j->n_rounds && j->rounds[i - 1].overdue; i++)
             left = left || is_complete(&j->rounds[i]);
-        if (!first->overdue || !left) return;
+        if (!left || full) return;
         fail_waiters(j, first->step, ST_STEP_IN_PAST);
         close_round(j, first->step);
     }

@@ -266,7 +266,7 @@ static void look_at_job(uint32_t job)
                "reports",
                'a' + job, world_open_round(&step, &reported) ? "an" : "no", step, reported, hint.n_rounds,
                hint.rounds[0], hint.reported);
-    n = world_history(job, got, REF_HISTORY + 1);
+    n = world_history(got, REF_HISTORY + 1);
     for (uint32_t i = 0; i < n || ref_stored_entry(job, i, &want); i++) {
         bool has = ref_stored_entry(job, i, &want);
 

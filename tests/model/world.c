@@ -263,6 +263,7 @@ static uint8_t *empty;
 static size_t empty_len;
 static uv_loop_t loop;
 static struct store *store;
+static struct store_reader *reader; /* once it is needed */
 static struct service *service;
 static bool stopped;
 
@@ -351,6 +352,8 @@ static void on_stopped(void *arg)
 
 static void end_service(void)
 {
+    store_reader_close(reader);
+    reader = NULL;
     gate_open();
     service_stop(service, on_stopped, NULL);
     while (!stopped)
@@ -426,7 +429,10 @@ void world_call(uint32_t call, const struct ref_request *request)
     calls_issue(service, call, request);
 }
 
-uint32_t world_history(uint32_t job, struct ref_answer *out, uint32_t max)
+uint32_t world_history(struct ref_answer *out, uint32_t max)
 {
-    return calls_history(service, &loop, job, out, max);
+    struct error err;
+
+    if (!reader && store_reader_open(store, &reader, &err)) die("a reader", &err);
+    return calls_history(reader, out, max);
 }

@@ -28,8 +28,8 @@ void world_call(uint32_t call, const struct ref_request *request);
 void world_cancel(uint32_t call);
 /* NULL: not answered.  More than one answer aborts. */
 const struct ref_answer *world_answer(uint32_t call);
-/* The whole history of a job, superseded entries included; returns how many. */
-uint32_t world_history(uint32_t job, struct ref_answer *out, uint32_t max);
+/* The whole history of the job that was got last, superseded entries included; returns how many. */
+uint32_t world_history(struct ref_answer *out, uint32_t max);
 /* The open round of the job that was asked for last: its step and how many ranks' values it has. */
 bool world_open_round(uint32_t *step, uint32_t *reported);
 

@@ -45,6 +45,7 @@ static struct issued issued[REF_CALLS];
 static uint32_t n_open;
 static bool ignore, has_round;
 static uint32_t round_step, round_reported;
+static uint64_t job_uid; /* of the job that answered last */
 
 uint32_t calls_count_changes(const struct change *first, const struct change *last)
 {
@@ -120,6 +121,7 @@ static void take_job(const Greedylr__V1__Job *j, struct ref_answer *a)
     const Greedylr__V1__JobState *s = j->state;
 
     a->shape = SHAPE_JOB;
+    job_uid = strtoull(j->uid, NULL, 16);
     snprintf(a->job_status, sizeof(a->job_status), "%s", j->status);
     a->revision = j->revision;
     a->attempt = j->attempt;
@@ -383,54 +385,33 @@ void world_cancel(uint32_t call)
 /* ---- histories ---- */
 
 struct listing {
-    struct call call;
     struct ref_answer *out;
     uint32_t n, max;
-    bool done;
 };
 
-static int on_page(struct call *call, const ProtobufCMessage *answer, struct error *err)
+static int add_entry(void *arg, const struct store_entry *entry)
 {
-    const Greedylr__V1__ListDecisionsResponse *page = (const void *)answer;
-    struct listing *l = call->arg;
+    struct listing *l = arg;
+    struct ref_answer *a = &l->out[l->n++];
+    Google__Protobuf__Timestamp time;
+    decision_message message;
 
-    (void)err;
-    for (size_t i = 0; i < page->n_decisions && l->n < l->max; i++) {
-        struct ref_answer *a = &l->out[l->n++];
-
-        memset(a, 0, sizeof(*a));
-        take_decision(page->decisions[i], a);
-        a->superseded = page->decisions[i]->superseded != 0;
-    }
-    return 0;
+    convert_decision(&entry->decision, "", &message, &time);
+    memset(a, 0, sizeof(*a));
+    take_decision(&message, a);
+    a->superseded = message.superseded != 0;
+    return l->n == l->max;
 }
 
-static void on_listed(struct call *call, const ProtobufCMessage *answer, const struct error *err)
+uint32_t calls_history(struct store_reader *reader, struct ref_answer *out, uint32_t max)
 {
-    struct listing *l = call->arg;
-
-    (void)answer;
-    (void)err;
-    l->done = true;
-}
-
-uint32_t calls_history(struct service *service, uv_loop_t *loop, uint32_t job, struct ref_answer *out,
-                       uint32_t max)
-{
-    Greedylr__V1__ListDecisionsRequest request = GREEDYLR__V1__LIST_DECISIONS_REQUEST__INIT;
+    const struct store_decisions_query query = {.uid = job_uid, .superseded = true, .limit = max};
     struct listing l = {.out = out, .max = max};
+    struct error err;
 
-    request.job = name_of(job);
-    request.has_page_size = request.has_superseded = request.superseded = 1;
-    request.page_size = 1000;
-    l.call = (struct call){.method = "ListDecisions",
-                           .request = &request.base,
-                           .done = on_listed,
-                           .encode = on_page,
-                           .arg = &l,
-                           .timeout_ms = -1};
-    service_call(service, &l.call);
-    while (!l.done)
-        uv_run(loop, UV_RUN_ONCE);
+    if (store_list_decisions(reader, &query, add_entry, &l, &err)) {
+        fprintf(stderr, "%s\n", err.message);
+        abort();
+    }
     return l.n;
 }

@@ -16,7 +16,7 @@ void calls_ignore(void);
 /* Calls that are not answered. */
 uint32_t calls_open(void);
 void calls_issue(struct service *service, uint32_t call, const struct ref_request *request);
-uint32_t calls_history(struct service *service, uv_loop_t *loop, uint32_t job, struct ref_answer *out,
-                       uint32_t max);
+/* Of the job that was got last. */
+uint32_t calls_history(struct store_reader *reader, struct ref_answer *out, uint32_t max);
 
 #endif
