@@ -263,8 +263,8 @@ static int report_and_rewind(struct service *service, struct job *job, const rep
     r->err.status = ST_OK;
     if (past.has_step && past.step >= m->step)
         rc = error_set(&r->err, ST_STEP_IN_PAST,
-                       "step: job %s began at step %u, and %u is not beyond it; report a later step", job->name,
-                       past.step, m->step);
+                       "step: job %s began at step %u, and %u is not beyond it; report a later step",
+                       job->name, past.step, m->step);
     else
         rc = past_return(service, job, &past, NULL, &m->attempt, &rewind, &r->err);
     free(past.state);

@@ -62,8 +62,8 @@ static const struct error *say_recorded(const struct waiter *w, const struct err
                                         struct error *interrupted)
 {
     if (!w->recorded || (err->status != ST_STORE_FULL && err->status != ST_STORE_FAILED)) return err;
-    (void)error_set(interrupted, ST_WAIT_INTERRUPTED,
-                    "%s; the value is kept, the same report again waits on", err->message);
+    (void)error_set(interrupted, ST_WAIT_INTERRUPTED, "%s; the value is kept, the same report again waits on",
+                    err->message);
     return interrupted;
 }
 

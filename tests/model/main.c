@@ -28,7 +28,7 @@ static struct shared {
         uint64_t seed;
         struct tally tally;
     } workers[WORKERS_MAX];
-} *shared;
+} * shared;
 static uint64_t first, count = 100000;
 
 static void prepare(void)

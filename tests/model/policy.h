@@ -24,8 +24,8 @@ struct ref_value {
 
 void ref_start(const struct ref_settings *settings, struct ref_state *state);
 /* One value; returns the word of what it did. */
-const char *ref_decide(const struct ref_settings *settings, struct ref_state *state, bool paused, double value,
-                       double cap);
+const char *ref_decide(const struct ref_settings *settings, struct ref_state *state, bool paused,
+                       double value, double cap);
 /* Under other settings: within the bounds, with the newest values of the window. */
 void ref_settle(const struct ref_settings *settings, struct ref_state *state);
 /* values: by rank, [REF_RANKS]. */

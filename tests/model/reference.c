@@ -334,10 +334,8 @@ static struct round *open_round(struct job *j, uint32_t step)
     assert(j->n_rounds <= REF_ROUNDS);
     for (; at > 0 && j->rounds[at - 1].step > step; at--)
         j->rounds[at] = j->rounds[at - 1];
-    j->rounds[at] = (struct round){.step = step,
-                                   .world_size = j->now.world_size,
-                                   .quorum = j->now.quorum,
-                                   .reduce = j->now.reduce};
+    j->rounds[at] = (struct round){
+        .step = step, .world_size = j->now.world_size, .quorum = j->now.quorum, .reduce = j->now.reduce};
     return &j->rounds[at];
 }
 
@@ -522,7 +520,8 @@ static void start_deadline(const struct job *j, struct round *r)
 
 static void wait_in_round(struct ref_call *c, const struct job *j, struct round *r)
 {
-    uint64_t ms = c->request.has_wait && c->request.wait_ms < REF_WAIT_MAX ? c->request.wait_ms : REF_WAIT_MAX;
+    uint64_t ms =
+        c->request.has_wait && c->request.wait_ms < REF_WAIT_MAX ? c->request.wait_ms : REF_WAIT_MAX;
 
     start_deadline(j, r);
     wait_for(c, WAIT_ROUND, 0);
@@ -539,8 +538,8 @@ static void add_to_round(struct ref_call *c, struct job *j, struct round *r)
 
     if (had && !repeat(c, j, own->value)) return;
     if (!had)
-        *own = (struct ref_value){true, q->value, q->weight > 0 ? q->weight : 1,
-                                  q->lr_cap > 0 ? q->lr_cap : INFINITY, ++r->n, 0};
+        *own = (struct ref_value){
+            true, q->value, q->weight > 0 ? q->weight : 1, q->lr_cap > 0 ? q->lr_cap : INFINITY, ++r->n, 0};
     advance(j);
     if ((e = find_report(j, q->step))) {
         answer_decision(c, e);
@@ -903,10 +902,10 @@ static void handle_get_job(struct ref_call *c)
 static void handle(struct ref_call *c)
 {
     static void (*const handlers[CALL_KINDS])(struct ref_call *) = {
-        [CALL_CREATE] = handle_create, [CALL_REPORT] = handle_report, [CALL_REWIND] = handle_rewind,
-        [CALL_BEGIN] = handle_begin,   [CALL_FORK] = handle_fork,     [CALL_SET_LR] = handle_set_lr,
-        [CALL_PAUSE] = handle_status,  [CALL_RESUME] = handle_status, [CALL_FINISH] = handle_status,
-        [CALL_UPDATE] = handle_update, [CALL_DELETE] = handle_delete, [CALL_GET_LR] = handle_get_lr,
+        [CALL_CREATE] = handle_create,   [CALL_REPORT] = handle_report, [CALL_REWIND] = handle_rewind,
+        [CALL_BEGIN] = handle_begin,     [CALL_FORK] = handle_fork,     [CALL_SET_LR] = handle_set_lr,
+        [CALL_PAUSE] = handle_status,    [CALL_RESUME] = handle_status, [CALL_FINISH] = handle_status,
+        [CALL_UPDATE] = handle_update,   [CALL_DELETE] = handle_delete, [CALL_GET_LR] = handle_get_lr,
         [CALL_GET_JOB] = handle_get_job,
     };
 

@@ -1,8 +1,8 @@
 /* The reference: what greedylrd promises of rounds, rewinds and restarts, as simply as it can be said.
  *
  * A handful of jobs as plain values in memory.  A call is handled at once on the newest state and answered
- * when the change it depends on is durable; what is durable is a copy of the whole value.  A crash or a failed
- * commit goes back to that copy.  Nothing of the daemon's code is used, only its names of errors. */
+ * when the change it depends on is durable; what is durable is a copy of the whole value.  A crash or a
+ * failed commit goes back to that copy.  Nothing of the daemon's code is used, only its names of errors. */
 #ifndef GREEDYLRD_TESTS_MODEL_REFERENCE_H
 #define GREEDYLRD_TESTS_MODEL_REFERENCE_H
 

@@ -448,7 +448,8 @@ static struct ref_request make_call(void)
             q.settings = h.created;
         else
             make_settings(&q.settings);
-        if (h.forked) q.kind = CALL_GET_JOB; /* the spec that a fork was created with is its parent's affair */
+        if (h.forked)
+            q.kind = CALL_GET_JOB; /* the spec that a fork was created with is its parent's affair */
         break;
     case CALL_REPORT: make_report(&q, &h); break;
     case CALL_REWIND: make_rewind(&q, &h); break;

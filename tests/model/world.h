@@ -3,8 +3,8 @@
  * The service, its jobs and rounds, the writer and the store are the daemon's own.  The linker puts this file
  * between them and what decides when things happen: the writer thread stops before each batch, each step of
  * folding and each wait, and goes on when it is told; timers run on a clock of their own; ids are drawn from
- * the seed.  So a schedule is the same each time, and a crash can be put between any two steps: the files stay
- * as they are, and all memory is thrown away. */
+ * the seed.  So a schedule is the same each time, and a crash can be put between any two steps: the files
+ * stay as they are, and all memory is thrown away. */
 #ifndef GREEDYLRD_TESTS_MODEL_WORLD_H
 #define GREEDYLRD_TESTS_MODEL_WORLD_H
 

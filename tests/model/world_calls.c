@@ -354,12 +354,12 @@ void calls_issue(struct service *service, uint32_t call, const struct ref_reques
         const char *method;
         void (*fill)(struct issued *i, const struct ref_request *q);
     } rows[CALL_KINDS] = {
-        [CALL_CREATE] = {"CreateJob", fill_create},   [CALL_REPORT] = {"Report", fill_report},
-        [CALL_REWIND] = {"RewindJob", fill_rewind},   [CALL_BEGIN] = {"BeginAttempt", fill_begin},
-        [CALL_FORK] = {"ForkJob", fill_fork},         [CALL_SET_LR] = {"SetLr", fill_set_lr},
-        [CALL_PAUSE] = {"PauseJob", fill_pause},      [CALL_RESUME] = {"ResumeJob", fill_resume},
-        [CALL_FINISH] = {"FinishJob", fill_finish},   [CALL_UPDATE] = {"UpdateJob", fill_update},
-        [CALL_DELETE] = {"DeleteJob", fill_delete},   [CALL_GET_LR] = {"GetLr", fill_get_lr},
+        [CALL_CREATE] = {"CreateJob", fill_create}, [CALL_REPORT] = {"Report", fill_report},
+        [CALL_REWIND] = {"RewindJob", fill_rewind}, [CALL_BEGIN] = {"BeginAttempt", fill_begin},
+        [CALL_FORK] = {"ForkJob", fill_fork},       [CALL_SET_LR] = {"SetLr", fill_set_lr},
+        [CALL_PAUSE] = {"PauseJob", fill_pause},    [CALL_RESUME] = {"ResumeJob", fill_resume},
+        [CALL_FINISH] = {"FinishJob", fill_finish}, [CALL_UPDATE] = {"UpdateJob", fill_update},
+        [CALL_DELETE] = {"DeleteJob", fill_delete}, [CALL_GET_LR] = {"GetLr", fill_get_lr},
         [CALL_GET_JOB] = {"GetJob", fill_get_job},
     };
     struct issued *i = &issued[call];
