@@ -176,7 +176,7 @@ DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-d
 # The demo's training run and its curl lines; the training is a test as well.
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
 # Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, npm for buf (below).
-DEPS_CHECK := libcriterion-dev clang clang-format strace systemd mandoc zsh python3-protobuf
+DEPS_CHECK := libcriterion-dev clang clang-format strace systemd mandoc zsh python3-protobuf mypy
 BUF        := tests/node_modules/.bin/buf
 
 deps:
