@@ -251,6 +251,11 @@ static bool passed_over(const struct open_round *open)
     return false;
 }
 
+static bool can_advance(const struct job *job)
+{
+    return job->rounds && (round_ready(job->rounds->round) || passed_over(job->rounds));
+}
+
 static void pass_over(struct open_round *open)
 {
     struct error err;
@@ -274,13 +279,11 @@ static int advance(struct service *service, struct job *job, struct error *err)
 {
     int rc = 0;
 
-    while (job->rounds) {
+    while (can_advance(job)) {
         struct open_round *open = job->rounds;
-        bool ready = round_ready(open->round);
 
-        if (!ready && !passed_over(open)) break;
         if (service_check_write(service, err)) return (int)err->status;
-        if (!ready) {
+        if (!round_ready(open->round)) {
             pass_over(open);
             continue;
         }
@@ -420,7 +423,7 @@ static int add_report(struct service *service, struct open_round *open, uint32_t
 {
     struct job *job = open->job;
     uint32_t step = open->round->step;
-    bool writes = !open->round->reports[rank].order || round_ready(job->rounds->round);
+    bool writes = !open->round->reports[rank].order || can_advance(job);
 
     if (writes && service_check_write(service, &r->err)) {
         if (!open->round->n && !open->waiters) rounds_close(open);
@@ -431,7 +434,7 @@ static int add_report(struct service *service, struct open_round *open, uint32_t
 
     if (rc) return rc;
     r->fresh = added;
-    if (!added && !round_ready(job->rounds->round)) return start_deadline(open, &r->err);
+    if (!added && !can_advance(job)) return start_deadline(open, &r->err);
     if ((rc = advance(service, job, &r->err)) && !rounds_find(job, step)) return rc;
     r->err.status = ST_OK;
     r->change = job_find_step(job, step);

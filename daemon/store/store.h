@@ -72,7 +72,7 @@ struct store_change {
     enum store_job_op op;
     const struct store_job *job;         /* CREATE, UPDATE */
     enum job_status status;              /* STATUS */
-    const struct job_decision *decision; /* NULL: none */
+    const struct job_decision *decision; /* NULL: none; not superseded yet, whatever it says */
     const char *request_id;              /* NULL or "": none */
     const uint8_t *state;                /* encoded state after the decision */
     size_t state_len;

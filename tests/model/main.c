@@ -83,6 +83,7 @@ static int trace(uint64_t seed)
     prepare();
     bool passed = schedule_run(seed, true, &tally);
     world_clean();
+    printf("seed %" PRIu64 " %s\n", seed, passed ? "passed" : "failed");
     return passed ? 0 : 1;
 }
 

@@ -426,23 +426,32 @@ static void decide_round(struct job *j)
     close_round(j, r.step);
 }
 
+/* Everybody is at a later step, which can be decided: the first round, out of its time, gives way. */
+static bool is_left(const struct job *j)
+{
+    for (uint32_t i = 1; i < j->n_rounds && j->rounds[i - 1].overdue; i++) {
+        if (is_complete(&j->rounds[i])) return true;
+    }
+    return false;
+}
+
+static bool can_advance(const struct job *j)
+{
+    return j->n_rounds && (is_ready(&j->rounds[0]) || is_left(j));
+}
+
 /* Decides and passes over what can be, in order. */
 static void advance(struct job *j)
 {
-    while (j->n_rounds) {
-        struct round *first = &j->rounds[0];
-        bool left = false; /* everybody is at a later step */
+    while (!full && can_advance(j)) {
+        uint32_t step = j->rounds[0].step;
 
-        if (is_ready(first)) {
-            if (full) return;
+        if (is_ready(&j->rounds[0])) {
             decide_round(j);
             continue;
         }
-        for (uint32_t i = 1; i < j->n_rounds && j->rounds[i - 1].overdue; i++)
-            left = left || is_complete(&j->rounds[i]);
-        if (!left || full) return;
-        fail_waiters(j, first->step, ST_STEP_IN_PAST);
-        close_round(j, first->step);
+        fail_waiters(j, step, ST_STEP_IN_PAST);
+        close_round(j, step);
     }
 }
 
@@ -576,7 +585,7 @@ static void join_round(struct ref_call *c, struct job *j, uint32_t attempt)
         fail(c, ST_STEP_TOO_FAR_AHEAD);
         return;
     }
-    if (full && (!r || !r->by[q->rank].there || is_ready(&j->rounds[0]))) {
+    if (full && (!r || !r->by[q->rank].there || can_advance(j))) {
         fail(c, ST_STORE_FULL);
         return;
     }

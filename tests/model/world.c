@@ -2,7 +2,7 @@
 #include "world.h"
 
 #include "server/log.h"
-#include "server/service.h"
+#include "server/service_impl.h"
 #include "store/sqlite.h"
 #include "world_calls.h"
 
@@ -17,9 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
-
-struct commit;
-struct change;
 
 /* ---- the writer's gate: either the writer runs or this thread does ---- */
 
@@ -263,7 +260,6 @@ static uint8_t *empty;
 static size_t empty_len;
 static uv_loop_t loop;
 static struct store *store;
-static struct store_reader *reader; /* once it is needed */
 static struct service *service;
 static bool stopped;
 
@@ -352,8 +348,6 @@ static void on_stopped(void *arg)
 
 static void end_service(void)
 {
-    store_reader_close(reader);
-    reader = NULL;
     gate_open();
     service_stop(service, on_stopped, NULL);
     while (!stopped)
@@ -431,8 +425,5 @@ void world_call(uint32_t call, const struct ref_request *request)
 
 uint32_t world_history(struct ref_answer *out, uint32_t max)
 {
-    struct error err;
-
-    if (!reader && store_reader_open(store, &reader, &err)) die("a reader", &err);
-    return calls_history(reader, out, max);
+    return calls_history(service->reader, out, max);
 }

@@ -125,15 +125,15 @@ Test(store, a_listing_stops_when_told)
     fix_end(&f);
 }
 
-/* A decision with its own step and flags. */
-static void decide_as(struct fix *f, uint32_t revision, uint32_t step, enum action action, bool superseded)
+/* A decision with its own step and action; supersedes: all before it. */
+static void decide_as(struct fix *f, uint32_t revision, uint32_t step, enum action action, bool supersedes)
 {
     struct made m;
     struct store_change change = change_of(1, make_decision(&m, 1, revision));
 
     m.decision.step = step;
     m.decision.action = action;
-    m.decision.superseded = superseded;
+    change.supersedes = supersedes;
     OK(store_commit(f->store, &change, 1, &f->err), f);
 }
 
@@ -144,9 +144,9 @@ Test(store, finds_what_was_decided_for_a_step)
 
     fix_begin(&f);
     create_job(&f, 1, "a", "");
-    decide_as(&f, 1, 10, ACTION_HOLD, true);
-    decide_as(&f, 2, 20, ACTION_HOLD, true);
-    decide_as(&f, 3, 10, ACTION_CUT, false);
+    decide_as(&f, 1, 10, ACTION_HOLD, false);
+    decide_as(&f, 2, 20, ACTION_HOLD, false);
+    decide_as(&f, 3, 10, ACTION_CUT, true);
     decide_as(&f, 4, 10, ACTION_UPDATE, false); /* an event carries the last step */
     decide_as(&f, 5, 30, ACTION_HOLD, false);
     fold(&f);

@@ -333,6 +333,27 @@ Test(store, a_rewind_supersedes_reports_and_overrides_wherever_they_lie)
     }
 }
 
+/* Memory marks a decision that waits for its commit when a rewind is queued behind it. */
+Test(store, a_decision_is_not_superseded_before_what_supersedes_it)
+{
+    struct fix f;
+    struct made m;
+
+    fix_begin(&f);
+    create_job(&f, 1, "a", "");
+    act(&f, 1, 1, ACTION_CUT, 10, NULL);
+    struct store_change change = change_of(1, make_decision(&m, 1, 2));
+
+    m.decision.action = ACTION_CUT;
+    m.decision.superseded = true;
+    commit_one(&f, &change);
+    crash(&f); /* before the rewind */
+    check_revisions(&f, 1, "1,2", "");
+    rewind_after(&f, 1, 3, 1, 10);
+    check_revisions(&f, 1, "1,3", "2");
+    fix_end(&f);
+}
+
 /* Between two chunks of a pass rows are in the log and in the history. */
 Test(store, a_rewind_in_the_middle_of_a_fold)
 {
