@@ -89,6 +89,20 @@ class Sessions(RunTest):
         self.assertEqual(got[:4] + got[11:], want[:4] + want[11:])
         self.assertEqual(got[4:11], [want[3]] * 7)
 
+    def test_the_end_of_a_run_hands_in_what_was_missed(self):
+        _, out = patient(0.3, real=True)
+        session = Session("a", [0.1], self.url, outage=out, patience=1)
+        session.step(LOSSES[0])
+        self.d.kill()
+        for x in LOSSES[1:5]:
+            session.step(x)
+        self.assertEqual(session.flush(), 4)  # still away
+        self.d.start()
+        self.assertEqual(session.flush(), 0)  # without waiting for the next probe
+        self.assertEqual(session.lrs, self.want(LOSSES[:5], {"greedy": {"patience": 1}})[-1])
+        self.assertEqual(self.values(), list(enumerate(LOSSES[:5], 1)))
+        self.assertEqual(session.flush(), 0)
+
     def test_local(self):
         got, want = self.outage_in_the_middle("local")
         self.assertEqual(got, want)

@@ -143,6 +143,15 @@ class GreedyLR(ReduceLROnPlateau):
                              "groups are fixed: add them before GreedyLR is made")
         self._use(self._session.step(metrics, epoch, weight=weight, applied=[float(g["lr"]) for g in groups]))
 
+    def flush(self) -> int:
+        """Hands in the values that the daemon has missed, and returns how many it still misses: for the end of a run.
+
+        Takes up to a whole budget; every rank calls it.  Raises as step does.
+        """
+        missing = self._session.flush()
+        self._use(self._session.lrs)
+        return missing
+
     def _use(self, rates: Sequence[float]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates):
             if isinstance(group["lr"], torch.Tensor):

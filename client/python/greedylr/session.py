@@ -144,6 +144,24 @@ class Session:
             self._settle(outcome, Missed(at, (single,), (1.0,)), single)
         return self.lrs
 
+    def flush(self) -> int:
+        """Hands in the values that the daemon has missed, and returns how many it still misses; 0 is all well.
+
+        Takes up to a whole budget even where calls return at once for an outage: for the end of a run.  Every rank
+        calls it.  Raises as step does.
+        """
+        ranks = self._present()
+        if self.missed.items:
+            self._outage.closed()
+            item = self.missed.items[-1]
+            value, weight = item.of(ranks.rank)
+            if self.rounds and ranks.size > 1:
+                self._step_of_rounds(ranks, {"step": item.step, "value": value, "weight": weight}, None)
+            else:
+                outcome = self._of_rank_0(ranks, lambda: self._contact(item.step, value, 1.0, None, None))
+                self._settle(outcome, item, value)
+        return len(self.missed.items)
+
     def _present(self) -> Ranks:
         ranks = self._ranks()
         if ranks.size != self._world:
