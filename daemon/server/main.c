@@ -178,6 +178,7 @@ static int start_parts(struct daemon *d, struct error *err)
                                       .batch_entries = o->max_batch_entries,
                                       .max_watchers = o->max_watchers,
                                       .max_simulations = o->max_simulations,
+                                      .round_memory = o->max_round_memory,
                                       .simulated_rates = o->max_simulated_rates,
                                       .history_limit = o->history_limit};
     struct http_limits limits = {.connections = o->max_connections,

@@ -1,6 +1,8 @@
 /* Rounds and waiters as lists.  Failures here are out of memory. */
 #include "server/rounds.h"
 
+#include "server/service_impl.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -37,6 +39,7 @@ struct open_round *rounds_open(struct service *service, struct job *job, uint32_
     open->round = round;
     open->job = job;
     open->service = service;
+    service->round_memory += round_size(ranks->world_size);
     while (*at && (*at)->round->step < step)
         at = &(*at)->next;
     open->next = *at;
@@ -54,6 +57,7 @@ void rounds_close(struct open_round *open)
     *at = open->next;
     if (open->deadline) open->job->holds--;
     deadline_drop(open->deadline);
+    open->service->round_memory -= round_size(open->round->ranks.world_size);
     free(open->round);
     free(open);
 }
@@ -62,6 +66,26 @@ void rounds_drop(struct job *job)
 {
     while (job->rounds)
         rounds_close(job->rounds);
+}
+
+/* Rounds that nobody waits for, and that no deadline runs for, are as well in the store. */
+static void forget_idle(void *arg, struct job *job)
+{
+    (void)arg;
+    if (!job->rounds || job->holds || job->pending) return;
+    rounds_drop(job);
+    job->rounds_loaded = false;
+}
+
+int rounds_reserve(struct service *service, uint32_t world_size, struct error *err)
+{
+    size_t size = round_size(world_size);
+
+    if (service->round_memory + size > service->options.round_memory)
+        jobs_each(service->jobs, forget_idle, NULL);
+    if (service->round_memory + size <= service->options.round_memory) return 0;
+    return error_set(err, ST_TOO_MANY_WAITING,
+                     "open rounds take as much memory as --max-round-memory allows; repeat the report later");
 }
 
 void waiter_add(struct waiter *waiter, struct waiter **list)

@@ -35,6 +35,7 @@ struct service {
     struct change *unfolded, *unfolded_last; /* committed decisions, oldest first, linked by next */
     uint64_t committed;                      /* decisions */
     uint64_t creating;                       /* jobs whose creation is queued */
+    uint64_t round_memory;                   /* bytes of open rounds */
     uint64_t queued;                         /* changes that are neither durable nor failed */
     struct change *outbox, *outbox_last;     /* queued in this turn, submitted at its end; linked by next */
     struct watched *watched;                 /* jobs that are watched, by uid */

@@ -384,6 +384,7 @@ static int find_round(struct service *service, struct job *job, const Greedylr__
                          "step: %u: %u later steps wait behind the open step %u already; report its missing "
                          "ranks, or :rewind the job",
                          m->step, ROUNDS_BEHIND, job->rounds->round->step);
+    if (!open && rounds_reserve(service, ranks->world_size, err)) return (int)err->status;
     if (!open) open = rounds_open(service, job, job->newest->attempt, m->step, ranks);
     if (!open) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     *out = open;

@@ -328,6 +328,27 @@ class Rounds(DaemonTest):
         status, answer = self.d.call("GET", "/v1/jobs/w/lr?wait=1s&format=json")
         self.assertEqual((status, reason(answer)), (400, "FIELD_REQUIRED"))
 
+    def test_the_memory_of_open_rounds_is_bounded(self):
+        d = Daemon("--max-round-memory", "8K")
+        self.addCleanup(d.close)
+        d.start()
+
+        def report(job, rank, **more):
+            return d.call("POST", "/v1/jobs/%s:report" % job, dict(step=1, loss=1.0 + rank, rank=rank, **more))
+        for k in range(6):
+            d.ok("POST", "/v1/jobs", {"job": "j%d" % k, "lr": 0.1, "ranks": {"world_size": 45, "deadline": "20s" if k < 3 else "10ms"}})
+        for k in range(3):
+            self.assertEqual(reason(report("j%d" % k, 0, wait="0s")[1]), "WAIT_EXPIRED")
+        status, answer = report("j3", 0)
+        self.assertEqual((status, reason(answer)), (429, "TOO_MANY_WAITING"))
+        self.assertIn("--max-round-memory", answer["message"])
+        d.ok("DELETE", "/v1/jobs/j2")
+        for k in (3, 4, 5):  # what nobody waits for makes room, and is not forgotten
+            self.assertEqual(reason(report("j%d" % k, 7)[1]), "ROUND_INCOMPLETE")
+        for k in (3, 4, 5):
+            round = d.ok("GET", "/v1/jobs/j%d" % k)["state"]["open_round"]
+            self.assertEqual((round["reported"], 7 in round["missing"]), (1, False))
+
     def test_a_thousand_ranks(self):
         n = 1000
         self.create("big", world_size=n)
