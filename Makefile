@@ -228,8 +228,8 @@ check:
 check-fast:
 	@tests/check.sh fast
 
-integration: all
-	BUILD=$(BUILD) $(PYTHON) -m unittest discover -s tests/integration -t tests/integration
+integration: all $(BUILD)/clib_driver
+	BUILD=$(BUILD) $(PYTHON) tests/parallel.py tests/integration
 crash: all
 	BUILD=$(BUILD) $(PYTHON) tests/crash/test_kill9.py
 interop: all interop-client
