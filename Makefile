@@ -66,6 +66,8 @@ help:
 	@echo 'make demo        install what is missing, build, train a real model with the daemon (under 3 minutes)'
 	@echo 'make check       install what is missing, build and run every test (about 10 minutes)'
 	@echo 'make check-fast  unit tests and the quick integration tests (under a minute)'
+	@echo 'make model       100,000 random schedules of ranks, rewinds and crashes against a model (about 10 minutes);'
+	@echo '                 COUNT=n, or SEED=n shows one of them'
 	@echo 'make deps        install the Debian packages that are missing'
 	@echo 'make install     binary, library, header, pkg-config file, systemd units and man pages; DESTDIR and PREFIX as'
 	@echo '                 usual; uninstall undoes it'

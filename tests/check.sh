@@ -11,7 +11,7 @@ mkdir -p $logs
 export MAKEFLAGS= MFLAGS= PYTHONDONTWRITEBYTECODE=1
 jobs=-j$(nproc)
 
-# count LOG: adds what Criterion, unittest and node say in their summaries; false if there is none.
+# count LOG: adds what Criterion, unittest, node and the model check say in their summaries; false if there is none.
 count() {
     local p f s
     if p=$(sed -n 's/.*Passing: *\([0-9]*\).*/\1/p' "$1" | tail -1) && [ -n "$p" ]; then
@@ -24,6 +24,8 @@ count() {
     elif p=$(node_says pass "$1") && [ -n "$p" ]; then
         f=$(node_says fail "$1") s=$(node_says skipped "$1")
         f=$((f + $(node_says cancelled "$1")))
+    elif p=$(sed -n 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p' "$1" | tail -1) && [ -n "$p" ]; then
+        f=$(sed -n 's/^[0-9]* passed, \([0-9]*\) failed$/\1/p' "$1" | tail -1) s=0
     else
         return 1
     fi
@@ -78,12 +80,14 @@ else
     stage include-directions tests/check-includes.sh
     stage proto-lint make lint
     stage proto-breaking make breaking
-    stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit $gcc/clib_driver headers
-    stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit $clang/clib_driver headers
-    stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit $asan/clib_driver
+    stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit $gcc/model $gcc/clib_driver headers
+    stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit $clang/model $clang/clib_driver headers
+    stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit $asan/model $asan/clib_driver
     stage unit $gcc/unit --timeout 120
     stage unit-clang $clang/unit --timeout 120
     stage unit-asan-ubsan $asan/unit --timeout 300
+    stage model $gcc/model --count "${SCHEDULES:-3000}"
+    stage model-asan-ubsan $asan/model --count "${ASAN_SCHEDULES:-200}"
     stage integration tests tests/integration $gcc
     stage crash-kill9 tests tests/crash $gcc
     stage interop interop $gcc

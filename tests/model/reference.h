@@ -90,6 +90,7 @@ struct ref_call {
     /* The reference's own. */
     enum ref_wait waits;
     uint32_t change; /* waited for */
+    uint64_t since;  /* in the order of waits */
     uint32_t own;    /* the change that holds a report's value, 0: durable before */
     enum status verdict;
     bool is_job; /* the answer is the job as of the change */
