@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from harness import DaemonTest, reason
+from harness import DaemonTest, reason, wait_until
 from test_faces import REST, SERVICE
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -368,16 +368,25 @@ class FewConnections(DaemonTest):
     def test_a_request_on_its_way_is_not_taken_for_idle(self):
         """At the limit an idle connection makes room, and not the one whose request has just come."""
         ask = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        alone = lambda: b"\ngreedylrd_connections 1\n" in self.d.request("GET", "/metrics")[2]
+
+        def stopped():
+            with open("/proc/%d/stat" % self.d.process.pid) as f:
+                return f.read().rsplit(")", 1)[1].split()[0] == "T"
+
         for _ in range(6):
+            wait_until(alone)
             with contextlib.ExitStack() as stack:
                 connect = lambda: stack.enter_context(socket.create_connection(("127.0.0.1", self.d.port), 5))
-                held = [connect() for _ in range(8)]
-                for s in held:
-                    s.sendall(ask)
-                    self.assertTrue(s.recv(4096).startswith(b"HTTP/1.1 200"))
-                    time.sleep(0.01)  # held[0] is the oldest
+                held = []
+                for _ in range(7):
+                    held.append(connect())
+                    held[-1].sendall(ask)
+                    self.assertTrue(held[-1].recv(4096).startswith(b"HTTP/1.1 200"))
+                    time.sleep(0.01)  # held[0] is the oldest, and the one of /metrics is gone
                 os.kill(self.d.process.pid, signal.SIGSTOP)  # both come before it looks
                 try:
+                    wait_until(stopped)
                     more = connect()
                     held[0].sendall(ask)
                     more.sendall(ask)
