@@ -50,6 +50,7 @@ struct change {
     size_t round_len;
     bool has_contribution;
     struct store_contribution contribution;
+    uint64_t round_serial; /* of the open round that it is of */
     bool drops_contributions;
     bool supersedes; /* what lies above superseded_after */
     uint32_t superseded_after;

@@ -27,6 +27,7 @@ uint32_t rounds_count(const struct job *job)
 struct open_round *rounds_open(struct service *service, struct job *job, uint32_t attempt, uint32_t step,
                                const struct ranks *ranks)
 {
+    static uint64_t opened;
     struct open_round *open = calloc(1, sizeof(*open)), **at = &job->rounds;
     struct round *round = malloc(round_size(ranks->world_size));
 
@@ -36,6 +37,7 @@ struct open_round *rounds_open(struct service *service, struct job *job, uint32_
         return NULL;
     }
     round_open(round, attempt, step, ranks);
+    open->serial = ++opened;
     open->round = round;
     open->job = job;
     open->service = service;

@@ -36,6 +36,8 @@ struct waiter {
 /* One step whose ranks are awaited. */
 struct open_round {
     struct open_round *next;
+    uint64_t
+        serial; /* no other has it: a step may be opened again while an earlier round's values are stored */
     struct round *round;
     struct job *job;
     struct service *service;

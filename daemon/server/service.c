@@ -233,7 +233,7 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
             count_decision(change);
             watch_decided(service, change);
         }
-        if (change->has_contribution) round_recorded(job, &change->contribution);
+        if (change->has_contribution) round_recorded(job, change);
         change_tell(change, NULL);
         if (change->has_decision && job->lr_waiters) lr_waiters_wake(job, change);
         if (change->op == STORE_JOB_DELETE) {

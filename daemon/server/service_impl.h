@@ -122,7 +122,7 @@ int round_report(struct service *service, struct job *job, const Greedylr__V1__R
 /* Makes the call wait for the round that r is in. */
 void round_wait(struct service *service, struct call *call, const struct report *r);
 /* The contribution is durable. */
-void round_recorded(struct job *job, const struct store_contribution *contribution);
+void round_recorded(struct job *job, const struct change *change);
 /* Ends every open round with the change; who waits is told when it is durable. */
 void rounds_end(struct job *job, struct change *change, const struct error *verdict);
 /* A commit failed: who waits is told now, and the rounds are read again from the store. */

@@ -168,12 +168,12 @@ void round_wait(struct service *service, struct call *call, const struct report 
     call->cancel = on_peer_gone;
 }
 
-void round_recorded(struct job *job, const struct store_contribution *c)
+void round_recorded(struct job *job, const struct change *change)
 {
+    const struct store_contribution *c = &change->contribution;
     struct open_round *open = rounds_find(job, c->step);
 
-    if (!open || open->round->attempt != c->attempt || c->rank >= open->round->ranks.world_size) return;
-    if (open->round->reports[c->rank].order == c->report.order) open->round->reports[c->rank].recorded = true;
+    if (open && open->serial == change->round_serial) open->round->reports[c->rank].recorded = true;
 }
 
 /* ---- ending ---- */
@@ -402,6 +402,7 @@ static int contribute(struct service *service, struct open_round *open, uint32_t
                                                        .rank = rank,
                                                        .ranks = open->round->ranks,
                                                        .report = open->round->reports[rank]};
+    change->round_serial = open->serial;
     if (service_queue(service, change, &r->err)) {
         change_unref(change);
         return (int)r->err.status;

@@ -308,7 +308,7 @@ class FullDisk(unittest.TestCase):
             self.refused(503, "STORE_FULL", "POST", "/v1/jobs/all:report", {"step": 1, "rank": 1, "loss": 3})
             self.refused(504, "WAIT_EXPIRED", "POST", "/v1/jobs/all:report?wait=0s", {"step": 1, "rank": 0, "loss": 1})
             status, answer = some.result()
-            self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
+            self.assertEqual((status, reason(answer)), (503, "WAIT_INTERRUPTED"))
         self.make_room()
         self.assertEqual(d.ok("POST", "/v1/jobs/all:report", {"step": 1, "rank": 1, "loss": 3})["value"], 2)
         self.assertEqual(d.ok("POST", "/v1/jobs/some:report", {"step": 1, "rank": 0, "loss": 1})["ranks"], 1)

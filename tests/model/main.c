@@ -8,12 +8,14 @@
 #include "schedule.h"
 #include "world.h"
 
+#include <ftw.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,13 +32,35 @@ static struct shared {
     } workers[WORKERS_MAX];
 } * shared;
 static uint64_t first, count = 100000;
+static char base[64]; /* with a directory for each process */
+
+static void make_base(void)
+{
+    snprintf(base, sizeof(base), "%s/greedylrd-model-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    if (mkdtemp(base)) return;
+    perror(base);
+    exit(2);
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
+static void remove_base(void)
+{
+    (void)nftw(base, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
 
 static void prepare(void)
 {
-    char dir[64];
+    char dir[96];
 
-    snprintf(dir, sizeof(dir), "%s/greedylrd-model-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
-    if (!mkdtemp(dir)) {
+    snprintf(dir, sizeof(dir), "%s/%ld", base, (long)getpid());
+    if (mkdir(dir, 0700)) {
         perror(dir);
         exit(2);
     }
@@ -53,13 +77,9 @@ static void work(struct worker *worker)
         if (i >= count) break;
         worker->seed = first + i;
         alarm(HANGS_S);
-        if (!schedule_run(worker->seed, false, &worker->tally)) {
-            world_clean();
-            _exit(1);
-        }
+        if (!schedule_run(worker->seed, false, &worker->tally)) _exit(1);
         shared->passed++;
     }
-    world_clean();
     _exit(0);
 }
 
@@ -82,7 +102,6 @@ static int trace(uint64_t seed)
     alarm(HANGS_S);
     prepare();
     bool passed = schedule_run(seed, true, &tally);
-    world_clean();
     printf("seed %" PRIu64 " %s\n", seed, passed ? "passed" : "failed");
     return passed ? 0 : 1;
 }
@@ -167,10 +186,15 @@ int main(int argc, char **argv)
     double begun = clock_s();
 
     first = (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid() * 7919;
+    make_base();
     for (int i = 1; i + 1 < argc; i += 2) {
         uint64_t value = strtoull(argv[i + 1], NULL, 10);
 
-        if (!strcmp(argv[i], "--seed")) return trace(value);
+        if (!strcmp(argv[i], "--seed")) {
+            int rc = trace(value);
+            remove_base();
+            return rc;
+        }
         if (!strcmp(argv[i], "--count")) count = value;
         if (!strcmp(argv[i], "--first")) first = value;
         if (!strcmp(argv[i], "--jobs")) jobs = (uint32_t)value;
@@ -184,6 +208,7 @@ int main(int argc, char **argv)
     printf("%" PRIu64 " schedules, seed %" PRIu64 " and on\n", count, first);
     fflush(stdout);
     run_all(jobs);
+    remove_base();
     account(jobs, clock_s() - begun);
     return shared->failed ? 1 : 0;
 }

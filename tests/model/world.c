@@ -255,7 +255,7 @@ ssize_t __wrap_getrandom(void *out, size_t n, unsigned flags)
 static const char *const files[] = {"greedylr.db", "greedylr.db-wal", "greedylr.db-shm", "lock"};
 enum { FILES = sizeof(files) / sizeof(files[0]) };
 
-static char base[256], data[300];
+static char data[300];
 static uint8_t *empty;
 static size_t empty_len;
 static uv_loop_t loop;
@@ -291,7 +291,6 @@ void world_prepare(const char *dir)
     struct stat st;
 
     log_open(LOG_ERROR + 1, LOG_LOGFMT);
-    snprintf(base, sizeof(base), "%s", dir);
     snprintf(data, sizeof(data), "%s/data", dir);
     if (store_open(data, NULL, &store, &err)) die("a database", &err);
     if (store_close(store, &err)) die("a database", &err);
@@ -388,13 +387,6 @@ void world_stop(void)
 
     end_service();
     if (store_close(store, &err)) die("closing the store", &err);
-}
-
-void world_clean(void)
-{
-    remove_files();
-    rmdir(data);
-    rmdir(base);
 }
 
 /* ---- the loop ---- */

@@ -21,7 +21,6 @@ void world_crash(void);
 /* Ends in good order: nothing is queued any more. */
 void world_release(void);
 void world_stop(void);
-void world_clean(void);
 
 /* Calls are numbered from 0 after each start. */
 void world_call(uint32_t call, const struct ref_request *request);
