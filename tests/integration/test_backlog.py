@@ -1,4 +1,5 @@
 """What piles up behind the writer is bounded: folding keeps up with batches, and a slow disk refuses, it does not hoard."""
+import contextlib
 import os
 import re
 import shutil
@@ -65,7 +66,9 @@ class SlowDisk(unittest.TestCase):
         results = []
 
         def load():
-            results.extend(d.ok("POST", "/v1/jobs:batchReport", batch(1))["results"])
+            with contextlib.closing(d.connection()) as c:
+                c.timeout = 600  # the last of them waits for several slow syncs
+                results.extend(d.ok("POST", "/v1/jobs:batchReport", batch(1), connection=c)["results"])
 
         for t in in_threads(20, load):
             t.join()
