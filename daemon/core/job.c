@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define APPLIED_TOLERANCE 1e-6
+#define ATTEMPT_MAX       INT32_MAX /* that a training run may begin */
 
 enum report_relation job_relation(const struct job_state *state, const struct job_event *event)
 {
@@ -46,6 +47,13 @@ static void fill_decision(const struct job_spec *spec, const struct job_state *n
     snprintf(decision->actor, sizeof(decision->actor), "%s", event->actor ? event->actor : "");
 }
 
+/* One slip of the keyboard must not use up the numbers for ever. */
+static int check_attempt(const struct job_state *state, uint32_t attempt, struct error *err)
+{
+    if (attempt <= ATTEMPT_MAX || attempt <= state->attempt) return ST_OK;
+    return error_set(err, ST_FIELD_INVALID, "attempt: must be at most %d, got %u", ATTEMPT_MAX, attempt);
+}
+
 int job_admit(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
               struct error *err)
 {
@@ -54,6 +62,8 @@ int job_admit(const struct job_spec *spec, const struct job_state *state, const 
     if (job_relation(state, event) == REPORT_STALE)
         return error_set(err, ST_STALE_ATTEMPT, "attempt: %u was replaced by attempt %u; stop this process",
                          event->report.attempt, state->attempt);
+    if (event->report.has_attempt && check_attempt(state, event->report.attempt, err))
+        return (int)err->status;
     if (state->status == JOB_FINISHED)
         return error_set(err, ST_JOB_FINISHED, "the job is finished and takes no reports; resume it first");
     if (!event->report.has_step && state->has_step && state->step == UINT32_MAX)
@@ -301,6 +311,7 @@ static int step_restore(const struct job_spec *spec, const struct job_state *sta
             return error_set(err, ST_STALE_ATTEMPT,
                              "attempt: %u was replaced by attempt %u; stop this process",
                              event->restore.attempt, state->attempt);
+        if (check_attempt(state, event->restore.attempt, err)) return (int)err->status;
         next->attempt = event->restore.attempt;
         next->has_rewound = true;
         next->rewound = event->restore.attempt;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define DEADLINE_MS_DEFAULT 60000
+#define DEADLINE_MS_MAX     86400000
 
 const char *const on_nonfinite_words[] = {"bad", "skip", "cut", "reject", NULL};
 const char *const reduce_words[] = {"mean", "min", "max", "median", "first", NULL};
@@ -108,7 +109,8 @@ static int resolve_ranks(struct ranks *ranks, struct error *err)
     if ((unsigned)ranks->reduce > REDUCE_FIRST)
         return error_set(err, ST_FIELD_INVALID, "ranks.reduce: must be mean, min, max, median or first");
     if (ranks->deadline_ms == 0) ranks->deadline_ms = DEADLINE_MS_DEFAULT;
-    if (ranks->deadline_ms < 0) return error_set(err, ST_FIELD_INVALID, "ranks.deadline: must be above 0");
+    if (ranks->deadline_ms < 0 || ranks->deadline_ms > DEADLINE_MS_MAX)
+        return error_set(err, ST_FIELD_INVALID, "ranks.deadline: must be above 0 and at most 24 hours");
     return ST_OK;
 }
 

@@ -449,6 +449,11 @@ const struct http_stats *http_server_stats(const struct http_server *server)
     return &server->stats;
 }
 
+uint32_t http_server_connections(const struct http_server *server)
+{
+    return server->limits.connections;
+}
+
 size_t http_server_in_flight(const struct http_server *server)
 {
     return server->stats.in_flight - server->stats.streams;

@@ -84,6 +84,9 @@ const char *http_server_address(const struct http_server *server);
  * connection.  Streams are the caller's to end. */
 void http_server_quiesce(struct http_server *server);
 
+/* Connections it takes at most: the limit, or what the descriptors allow. */
+uint32_t http_server_connections(const struct http_server *server);
+
 /* Requests between admit and closed, without the streams that are not ended. */
 size_t http_server_in_flight(const struct http_server *server);
 

@@ -168,6 +168,8 @@ static int check_exposure(const struct options *o, const char *address, struct e
         o->listen);
 }
 
+#define ASKING 64 /* connections that those who wait leave to others */
+
 static int start_parts(struct daemon *d, struct error *err)
 {
     const struct options *o = &d->options;
@@ -200,6 +202,9 @@ static int start_parts(struct daemon *d, struct error *err)
     struct http_handlers handlers = api_handlers(d->api);
     if (http_listen(&d->loop, o->listen, fd, &limits, &handlers, &d->http, err)) return (int)err->status;
     api_set_server(d->api, d->http);
+    uint32_t connections = http_server_connections(d->http);
+    service_limit_waiting(d->service,
+                          connections > 2 * ASKING ? connections - ASKING : (connections + 1) / 2);
     /* An inherited socket listens where the service manager says, not where --listen does. */
     if (fd >= 0 && check_exposure(o, http_server_address(d->http), err)) return (int)err->status;
     return guard_add_address(d->guard, http_server_address(d->http), err);

@@ -97,6 +97,12 @@ void waiter_add(struct waiter *waiter, struct waiter **list)
     if (waiter->next) waiter->next->at = &waiter->next;
     *list = waiter;
     waiter->job->holds++;
+    waiter->service->waiting++;
+}
+
+bool service_may_wait(const struct service *service)
+{
+    return !service->max_waiting || service->waiting + service->watchers < service->max_waiting;
 }
 
 /* Whether the report's value is durable, or what makes it so. */
@@ -121,6 +127,7 @@ void waiter_take(struct waiter *waiter)
     *waiter->at = waiter->next;
     if (waiter->next) waiter->next->at = waiter->at;
     waiter->job->holds--;
+    waiter->service->waiting--;
     waiter->job = NULL;
     waiter->round = NULL;
     deadline_drop(waiter->deadline);

@@ -363,6 +363,11 @@ err_alloc:
     return (int)err->status;
 }
 
+void service_limit_waiting(struct service *service, uint32_t waiting)
+{
+    service->max_waiting = waiting;
+}
+
 /* Who waits comes to the end of its time. */
 static void release(void *arg, struct job *job)
 {

@@ -73,6 +73,9 @@ uint32_t service_watchers(const struct service *service);
 /* Ends every watcher, and refuses new ones from now on. */
 void service_end_watches(struct service *service);
 
+/* Calls that wait for others, watchers included, are at most this many; 0: any number.  So that those that
+ * ask how the daemon is find a connection. */
+void service_limit_waiting(struct service *service, uint32_t waiting);
 /* Nothing waits for other requests any more: calls that do are answered, now and later ones as well. */
 void service_release(struct service *service);
 /* Commits what is queued, folds all and calls done; then the handle is gone. */

@@ -35,6 +35,7 @@ struct service {
     struct change *unfolded, *unfolded_last; /* committed decisions, oldest first, linked by next */
     uint64_t committed;                      /* decisions */
     uint64_t creating;                       /* jobs whose creation is queued */
+    uint32_t waiting, max_waiting;           /* calls that wait for others; 0: any number of them */
     uint64_t round_memory;                   /* bytes of open rounds */
     uint64_t queued;                         /* changes that are neither durable nor failed */
     struct change *outbox, *outbox_last;     /* queued in this turn, submitted at its end; linked by next */
@@ -135,6 +136,8 @@ int rounds_load(struct service *service, struct job *job, struct error *err) WAR
 #define WAIT_MAX_MS 300000
 /* The longest this call waits: its own timeout, its request's, at most WAIT_MAX_MS. */
 uint64_t service_wait_ms(const struct call *call, const Google__Protobuf__Duration *wait);
+/* Whether one more call, or watcher, may wait. */
+bool service_may_wait(const struct service *service);
 /* A decision is durable: readers that wait for its step are answered. */
 void lr_waiters_wake(struct job *job, const struct change *change);
 /* The job's deletion is durable: readers that wait are told, those that came meanwhile as well. */

@@ -152,6 +152,13 @@ void handle_get_lr(struct service *service, struct call *call)
                         job->name);
         goto fail;
     }
+    if (!service_may_wait(service)) {
+        (void)error_set(&err, ST_TOO_MANY_WAITING,
+                        "wait: %u requests wait already, as many as --max-connections leaves room for; ask "
+                        "again without wait, or raise it",
+                        service->max_waiting);
+        goto fail;
+    }
     if (make_waiter(service, job, call, request->step, ms)) return;
     (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
 

@@ -112,8 +112,8 @@ static int not_found(struct service *service, struct job *job, uint32_t step, st
     if (find(service, job, STORE_STATE_BELOW, step, &below, err)) {
         if (err->status != ST_STEP_NOT_FOUND) return (int)err->status;
         return error_set(err, ST_STEP_NOT_FOUND,
-                         "step: %u is not in the history of job %s, and no step below it is; use "
-                         "{\"initial\": true}",
+                         "step: %u is not in the history of job %s, and no step below it is; the "
+                         "start is :rewind {\"initial\": true}",
                          step, job->name);
     }
     free(below.owned);

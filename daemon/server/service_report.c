@@ -13,6 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Beyond these the sums of a mean lose finite values. */
+#define WEIGHT_MIN 1e-9
+#define WEIGHT_MAX 1e15
+
 typedef Greedylr__V1__ReportRequest report_request;
 
 void report_clear(struct report *r)
@@ -51,8 +55,8 @@ static int check_report(const report_request *m, struct error *err)
     if (service_check_id(m->job, "job", err)) return (int)err->status;
     if (m->reported_case == GREEDYLR__V1__REPORT_REQUEST__REPORTED__NOT_SET)
         return error_set(err, ST_FIELD_REQUIRED, "loss: is required (or metric, the same thing)");
-    if (m->has_weight && !(isfinite(m->weight) && m->weight > 0))
-        return bad_double("weight", m->weight, "finite and above 0", err);
+    if (m->has_weight && !(m->weight >= WEIGHT_MIN && m->weight <= WEIGHT_MAX))
+        return bad_double("weight", m->weight, "above 0 (from 1e-9 to 1e15)", err);
     if (m->has_lr_cap && !(isfinite(m->lr_cap) && m->lr_cap > 0))
         return bad_double("lr_cap", m->lr_cap, "finite and above 0", err);
     if (m->has_applied_lr && !(isfinite(m->applied_lr) && m->applied_lr >= 0))

@@ -108,8 +108,12 @@ static void on_waited(void *arg)
         deadline_again(w->deadline, RECORDING_MS);
         return;
     }
-    missing_of(w->round, &err, w->service->releasing ? ST_WAIT_INTERRUPTED : ST_WAIT_EXPIRED,
-               w->service->releasing ? "as the daemon stops" : "at the end of this request's time");
+    enum status status = w->service->releasing ? ST_WAIT_INTERRUPTED : ST_WAIT_EXPIRED;
+    if (round_complete(w->round))
+        missing_of(w->job->rounds->round, &err, status, "and has to be decided first");
+    else
+        missing_of(w->round, &err, status,
+                   w->service->releasing ? "as the daemon stops" : "at the end of this request's time");
     waiter_fail(w, &err);
 }
 
@@ -154,7 +158,8 @@ void round_wait(struct service *service, struct call *call, const struct report 
                              .rank = r->rank,
                              .duplicate = r->duplicate,
                              .conflict = r->conflict};
-        uint64_t ms = service->releasing ? 0 : service_wait_ms(call, request->wait);
+        bool may_wait = !service->releasing && service_may_wait(service);
+        uint64_t ms = may_wait ? service_wait_ms(call, request->wait) : 0;
         w->deadline = deadline_new(service->loop, ms, on_waited, w);
     }
     if (!w || !w->deadline) {

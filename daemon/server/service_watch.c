@@ -341,7 +341,8 @@ static int check(const struct service *service, const Greedylr__V1__WatchJobRequ
             "after_revision: must be at most the job's revision %u, got %u; if the job was deleted "
             "and created again, watch from 0",
             job->newest->revision, request->after_revision);
-    if (service->options.max_watchers && service->watchers >= service->options.max_watchers)
+    if ((service->options.max_watchers && service->watchers >= service->options.max_watchers) ||
+        !service_may_wait(service))
         return error_set(err, ST_TOO_MANY_WAITING,
                          "there are %u watchers, as many as --max-watchers allows; repeat the request later",
                          service->watchers);

@@ -54,7 +54,10 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "quorum INTEGER NOT NULL, reduce TEXT NOT NULL, PRIMARY KEY(job, attempt, step, rank)) WITHOUT ROWID;"
     "CREATE TABLE settings(job INTEGER NOT NULL, revision INTEGER NOT NULL, effective TEXT NOT NULL, "
     "PRIMARY KEY(job, revision)) WITHOUT ROWID;"
-    "INSERT INTO settings(job, revision, effective) SELECT uid, 0, effective FROM job;"};
+    "INSERT INTO settings(job, revision, effective) SELECT uid, 0, effective FROM job;"
+    /* Look-ups by step are for what counts, however much a rewind went back behind. */
+    "DROP INDEX decision_step;"
+    "CREATE INDEX decision_step ON decision(job, step) WHERE NOT superseded;"};
 
 static int migrate(sqlite3 *db, int64_t version, struct error *err)
 {

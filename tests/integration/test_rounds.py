@@ -218,7 +218,8 @@ class Rounds(DaemonTest):
         self.create()
         for body, status, why in (({"loss": 1, "rank": 0}, 400, "REPORT_REQUIRES_STEP"), ({"step": 1, "loss": 1, "rank": 3}, 400, "FIELD_INVALID"),
                                   ({"step": 1, "loss": 1, "weight": 0}, 400, "FIELD_INVALID"), ({"step": 1, "loss": 1, "weight": "NaN"}, 400, "FIELD_INVALID"),
-                                  ({"step": 1, "loss": 1, "weight": -1}, 400, "FIELD_INVALID")):
+                                  ({"step": 1, "loss": 1, "weight": -1}, 400, "FIELD_INVALID"), ({"step": 1, "loss": 1, "weight": 1e308}, 400, "FIELD_INVALID"),
+                                  ({"step": 1, "loss": 1, "attempt": 4294967295}, 400, "FIELD_INVALID")):
             s, answer = self.d.call("POST", "/v1/jobs/a:report", body)
             self.assertEqual((s, reason(answer)), (status, why), body)
         self.assertIsNone(reported(self.d, "a"))
@@ -327,6 +328,38 @@ class Rounds(DaemonTest):
         self.assertEqual((status, reason(answer)), (400, "STEP_IN_PAST"))
         status, answer = self.d.call("GET", "/v1/jobs/w/lr?wait=1s&format=json")
         self.assertEqual((status, reason(answer)), (400, "FIELD_REQUIRED"))
+
+    def test_who_waits_leaves_room_for_who_asks(self):
+        d = Daemon("--max-connections", "40")
+        self.addCleanup(d.close)
+        d.start()
+        d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1, "ranks": {"world_size": 30, "deadline": "60s"}})
+        ranks = Ranks(d, "a")
+        for rank in range(28):
+            ranks.report(rank, 1, 1.0)
+        wait_until(lambda: reported(d, "a") == 28)
+        self.assertEqual(d.request("GET", "/livez")[0], 200)
+        self.assertEqual(reason(d.call("GET", "/v1/jobs/a/lr?step=1&wait=5s&format=json")[1]), "TOO_MANY_WAITING")
+        for rank in (28, 29):
+            ranks.report(rank, 1, 1.0)
+        answers = ranks.join()
+        self.assertEqual({200} | {s for s, _ in answers.values()}, {200, 504})
+        self.assertEqual({reason(a) for s, a in answers.values() if s == 504}, {"WAIT_EXPIRED"})
+        self.assertGreaterEqual(sum(s == 200 for s, _ in answers.values()), 20)
+        self.assertEqual(d.ok("GET", "/v1/jobs/a")["revision"], 1)
+
+    def test_a_complete_round_behind_the_open_one_says_what_it_waits_for(self):
+        self.create(world_size=2)
+        ranks = Ranks(self.d, "a")
+        ranks.report(0, 1, 1.0)
+        wait_until(lambda: reported(self.d, "a") == 1)
+        for rank in (0, 1):
+            status, answer = self.d.call("POST", "/v1/jobs/a:report?wait=50ms", {"step": 2, "loss": 1, "rank": rank})
+        self.assertEqual((status, reason(answer)), (504, "WAIT_EXPIRED"))
+        self.assertIn("step: 1 has", answer["message"])
+        self.assertIn("missing: rank 1;", answer["message"])
+        ranks.report(1, 1, 1.0)
+        ranks.join()
 
     def test_the_memory_of_open_rounds_is_bounded(self):
         d = Daemon("--max-round-memory", "8K")

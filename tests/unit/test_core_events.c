@@ -276,7 +276,8 @@ Test(core_events, a_rewind_may_begin_the_attempt_it_is_of)
     static const struct {
         uint32_t attempt; /* the job is at 4 */
         int want;
-    } rows[] = {{0, ST_STALE_ATTEMPT}, {3, ST_STALE_ATTEMPT}, {4, 0}, {5, 0}, {UINT32_MAX, 0}};
+    } rows[] = {{0, ST_STALE_ATTEMPT}, {3, ST_STALE_ATTEMPT},         {4, 0}, {5, 0},
+                {INT32_MAX, 0},        {UINT32_MAX, ST_FIELD_INVALID}};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct desk desk = desk_begin(0, JOB_ACTIVE);

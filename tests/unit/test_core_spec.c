@@ -82,7 +82,7 @@ Test(core_spec, ranks_are_checked)
     refused_take(spec, ST_FIELD_INVALID, "ranks.quorum: must be in [1, world_size 1], got 3");
     spec = help_raw_spec("0.1", "");
     spec->ranks.deadline_ms = -1;
-    refused_take(spec, ST_FIELD_INVALID, "ranks.deadline: must be above 0");
+    refused_take(spec, ST_FIELD_INVALID, "ranks.deadline: must be above 0 and at most 24 hours");
     spec = help_spec("0.1", "");
     cr_assert_eq(spec->ranks.world_size, 1);
     cr_assert_eq(spec->ranks.quorum, 1);
