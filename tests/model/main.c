@@ -20,8 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HANGS_S     30 /* one schedule takes milliseconds */
-#define FAILURES    5  /* failures that are told in full */
+#define HANGS_S     120 /* one schedule takes milliseconds */
+#define FAILURES    5   /* failures that are told in full */
 #define WORKERS_MAX 64
 
 static struct shared {
