@@ -25,19 +25,30 @@ static int check_patch(const spec_message *patch, const struct job *job, struct 
     return 0;
 }
 
-static int check_fixed(const struct job_spec *before, const struct job_spec *after, struct error *err)
+/* The patch's policy is the job's, and leaves what is fixed of it as it is. */
+static int check_policy(const spec_message *patch, const struct job_spec *spec, struct error *err)
 {
-    if (before->policy != after->policy)
+    const struct policy *policy = spec->policy;
+    const ProtobufCFieldDescriptor *given =
+        protobuf_c_message_descriptor_get_field(patch->base.descriptor, (unsigned)patch->policy_case);
+
+    if (!given) return 0;
+    if (strcmp(given->name, policy->name) != 0)
         return error_set(err, ST_FIELD_FIXED,
-                         "spec.%s: the job's policy is %s; the kind of policy cannot change",
-                         after->policy->name, before->policy->name);
-    for (size_t i = 0; i < before->policy->n_params; i++) {
-        const struct param_def *def = &before->policy->params[i];
-        if (!(def->flags & PARAM_FIXED)) continue;
-        struct param_value a = param_get(before->params, def), b = param_get(after->params, def);
-        if (a.kind == PARAM_WORD && strcmp(a.word, b.word) != 0)
+                         "spec.%s: the job's policy is %s; the kind of policy cannot change", given->name,
+                         policy->name);
+    const ProtobufCMessage *params =
+        *(ProtobufCMessage *const *)(const void *)((const char *)patch + given->offset);
+    for (size_t i = 0; i < policy->n_params; i++) {
+        const struct param_def *def = &policy->params[i];
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(params->descriptor, def->name);
+        if (!(def->flags & PARAM_FIXED) || def->kind != PARAM_WORD || !field) continue;
+        const char *word = *(char *const *)(const void *)((const char *)params + field->offset);
+        const char *now = param_get(spec->params, def).word;
+        if (word && *word && strcmp(word, now) != 0)
             return error_set(err, ST_FIELD_FIXED, "spec.%s.%s: cannot change on a live job, it is %s",
-                             before->policy->name, def->name, a.word);
+                             policy->name, def->name, now);
     }
     return 0;
 }
@@ -78,13 +89,13 @@ int texts_patch(struct texts *texts, const struct job *job, const spec_message *
     struct job_spec *spec = NULL;
     spec_message *effective = NULL;
 
-    if (check_patch(patch, job, err)) return (int)err->status;
+    if (check_patch(patch, job, err) || check_policy(patch, job->spec, err)) return (int)err->status;
     if (message_merge(&texts->given->base, &patch->base, err) ||
         message_merge(&texts->effective->base, &patch->base, err))
         return (int)err->status;
     follow_world_size(texts);
     if (convert_live_spec(texts->effective, &spec, err)) return (int)err->status;
-    if (check_fixed(job->spec, spec, err) || convert_check_texts(texts->given, spec->lr.n, err) ||
+    if (convert_check_texts(texts->given, spec->lr.n, err) ||
         convert_effective(texts->effective, spec, &effective, err)) {
         spec_free(spec);
         return (int)err->status;

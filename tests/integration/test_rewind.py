@@ -234,6 +234,8 @@ class Fork(Past):
         self.refused("POST", "/v1/jobs/a:fork", {"spec": {"job": "-"}}, 400, "FIELD_INVALID")
         self.refused("POST", "/v1/jobs/a:fork", {"step": 9, "spec": {"job": "c"}}, 404, "STEP_NOT_FOUND")
         self.refused("POST", "/v1/jobs/a:fork", {"spec": {"job": "c", "lr": 0.2}}, 400, "FIELD_FIXED")
+        self.assertIn("spec.plateau", self.refused("POST", "/v1/jobs/a:fork", {"spec": {"job": "c", "plateau": {}}}, 400, "FIELD_FIXED"))
+        self.assertIn("spec.greedy.dialect", self.refused("POST", "/v1/jobs/a:fork", {"spec": {"job": "c", "greedy": {"dialect": "transformers"}}}, 400, "FIELD_FIXED"))
         self.refused("POST", "/v1/jobs/a:fork", {"spec": {"job": "c", "greedy": {"factor": 2}}}, 400, "FIELD_INVALID")
         self.refused("GET", "/v1/jobs/c", None, 404, "JOB_NOT_FOUND")
 
