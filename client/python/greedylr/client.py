@@ -16,6 +16,7 @@ import ssl
 import urllib.parse
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, cast
 
+from .answers import well_formed
 from .errors import NOT_GREEDYLRD, GreedyLRError, no_answer, of_answer
 from .messages import (BatchResult, Decision, GetLrResponse, Job, JobSpec, ReportRequest, SimulateResponse,
                        with_floats)
@@ -71,9 +72,9 @@ class Client:
             raise of_answer(answer.status, answer.headers, answer.body)
         try:
             parsed = json.loads(answer.body, object_hook=with_floats)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             parsed = None
-        if not isinstance(parsed, dict):
+        if not isinstance(parsed, dict) or not well_formed(method, parsed):
             raise no_answer(NOT_GREEDYLRD, f"{self.url} does not answer as greedylrd does: {answer.body[:120]!r}")
         return parsed
 

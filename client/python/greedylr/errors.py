@@ -80,14 +80,11 @@ def of_answer(status: int, headers: Mapping[str, str], body: bytes) -> GreedyLRE
         text = body[:120].decode("utf-8", "replace")
         return GreedyLRError("unavailable", NOT_GREEDYLRD, f"HTTP {status} that is not greedylrd's: {text!r}; "
                              "check the URL and what is in between", status, OUTCOME_UNKNOWN, _seconds(headers))
-    info: Dict[str, Any] = {}
-    for detail in parsed.get("details") or []:
-        if isinstance(detail, dict) and isinstance(detail.get("debug"), dict):
-            info = detail["debug"]
-            break
-    outcome = (info.get("metadata") or {}).get("outcome", OUTCOME_UNKNOWN)
+    info = _info(parsed)
+    metadata = info.get("metadata")
+    outcome = metadata.get("outcome", OUTCOME_UNKNOWN) if isinstance(metadata, dict) else OUTCOME_UNKNOWN
     return GreedyLRError(str(parsed["code"]), str(info.get("reason", "")), str(parsed.get("message", "")), status,
-                         outcome, _seconds(headers))
+                         str(outcome), _seconds(headers))
 
 
 # Status by code, for errors inside an answer, which carry none of their own.
@@ -102,12 +99,23 @@ def of_item(item: Mapping[str, Any]) -> GreedyLRError:
     return GreedyLRError(code, str(item.get("reason", "")), str(item.get("message", "")), _STATUS.get(code, 500))
 
 
+def _info(parsed: Mapping[str, Any]) -> Dict[str, Any]:
+    """The ErrorInfo that every error of the daemon carries; {} if there is none."""
+    details = parsed.get("details")
+    for detail in details if isinstance(details, list) else []:
+        info = detail.get("debug") if isinstance(detail, dict) else None
+        if isinstance(info, dict) and info.get("domain") == "greedylrd":
+            return info
+    return {}
+
+
 def _parse(body: bytes) -> Optional[Dict[str, Any]]:
+    """An error of the daemon's; a proxy may answer in JSON as well."""
     try:
         parsed = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return parsed if isinstance(parsed, dict) and isinstance(parsed.get("code"), str) else None
+    return parsed if isinstance(parsed, dict) and isinstance(parsed.get("code"), str) and _info(parsed) else None
 
 
 def _seconds(headers: Mapping[str, str]) -> float:

@@ -6,6 +6,7 @@ The first answer closes the circuit.
 """
 from __future__ import annotations
 
+import math
 import random
 import time
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
@@ -22,6 +23,10 @@ BACKOFF_FIRST, BACKOFF_MOST = 0.05, 1.0
 MISSED_MAX = 10_000
 
 
+def _jitter() -> float:
+    return random.SystemRandom().random()
+
+
 class Outage:
     """Budget and circuit breaker of one training run.
 
@@ -33,8 +38,8 @@ class Outage:
 
     def __init__(self, budget: float, *, breaker: bool = True, clock: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep,
-                 jitter: Callable[[], float] = random.SystemRandom().random) -> None:
-        if not budget > 0:
+                 jitter: Callable[[], float] = _jitter) -> None:
+        if not 0 < budget < math.inf:
             raise ValueError(f"budget: must be a number of seconds above 0, got {budget!r}")
         self.budget, self.breaker, self.clock, self.sleep, self.jitter = budget, breaker, clock, sleep, jitter
         self.error: Optional[GreedyLRError] = None  # why the circuit is open; None: it is closed

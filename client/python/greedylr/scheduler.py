@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .client import Client
-from .distributed import torch_ranks
+from .distributed import Ranks, torch_ranks
 from .messages import Decision, JobSpec
 from .outage import Outage
 from .session import Session
@@ -83,12 +83,15 @@ class GreedyLR(ReduceLROnPlateau):
         self._session = Session(
             job, [float(group["initial_lr"]) for group in optimizer.param_groups], url, current=current,
             group_names=names, on_error=on_error, budget=budget, attempt=attempt, rounds=rounds, reduce=reduce,
-            on_nonfinite=on_nonfinite, spec=spec, outage=outage, ranks=lambda: torch_ranks(self._device),
+            on_nonfinite=on_nonfinite, spec=spec, outage=outage, ranks=self._torch_ranks,
             dialect=dialect, mode=mode, factor=factor, patience=patience, threshold=threshold,
             threshold_mode=threshold_mode, cooldown=cooldown, warmup=warmup, stage_mode=stage_mode,
             min_lr=_by_group("min_lr", min_lr, names), max_lr=_by_group("max_lr", max_lr, names), eps=eps,
             smooth=smooth, smoothing=smoothing, window_size=window_size, reset_start=reset_start)
         self._as_plateau()
+
+    def _torch_ranks(self) -> Ranks:
+        return torch_ranks(self._device)
 
     def _as_plateau(self) -> None:
         """The attributes that torch's class has, for code that reads them.  Its constructor is not called: it changed

@@ -18,8 +18,8 @@ import math
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union, cast
 
 from .client import Client
-from .distributed import Alone, Ranks, cut
-from .errors import GreedyLRError, of_item
+from .distributed import Alone, Ranks, cut, encode
+from .errors import NOT_GREEDYLRD, GreedyLRError, no_answer, of_item
 from .local import LocalGreedy, combine, settings
 from .messages import Decision, Job, JobSpec, ReportRequest
 from .outage import Missed, MissedQueue, Outage, Window
@@ -212,6 +212,7 @@ class Session:
                 outcome = self._contact(entry["step"], entry["value"], entry["weight"], ranks.rank, applied,
                                         create=False)
                 record["outcome"] = self._brief(outcome)
+                encode(record, room(len(self.lrs)))
             except BaseException as error:  # the other ranks are about to wait for this one
                 record, broken = {"error": cut(f"{type(error).__name__}: {error}", 200)}, error
         records = ranks.gather(record, room(len(self.lrs)))
@@ -240,6 +241,7 @@ class Session:
         if ranks.rank == 0:
             try:
                 outcome = self._brief(make())
+                encode(outcome, room(len(self.lrs)))  # the other ranks wait: it has to fit
             except BaseException as error:
                 ranks.broadcast({"broken": cut(f"{type(error).__name__}: {error}")}, room(len(self.lrs)))
                 raise
@@ -250,9 +252,10 @@ class Session:
 
     @staticmethod
     def _brief(outcome: Outcome) -> Outcome:
-        """An outcome that fits a record."""
+        """An outcome that fits a record: of a decision, what a newer daemon may have added is left out."""
         def brief(part: Mapping[str, Any]) -> Dict[str, Any]:
-            return {k: cut(v) if isinstance(v, str) else v for k, v in part.items()}
+            return {k: cut(v) if isinstance(v, str) else v for k, v in part.items()
+                    if k in ("lrs", "order") or not isinstance(v, (list, dict))}
         return {k: brief(v) if isinstance(v, dict) else v for k, v in outcome.items()}
 
     # ---- asking the daemon ----
@@ -429,6 +432,8 @@ class Session:
 
     def _ours(self, rates: Sequence[float]) -> List[float]:
         """Rates in the job's order of groups, in ours."""
+        if len(rates) != len(self._order):
+            raise no_answer(NOT_GREEDYLRD, f"job {self.job}: answered {len(rates)} rates for {len(self._order)} groups")
         out = [0.0] * len(rates)
         for j, i in enumerate(self._order):
             out[i] = rates[j]
@@ -554,6 +559,12 @@ class Session:
         self._settle(self._of_rank_0(ranks, self._attach_alone))
 
     def _loadable(self, ranks: Ranks, state: Mapping[str, Any]) -> Dict[str, Any]:
+        try:
+            return self._checked(state)
+        except Exception as broken:  # the other ranks are about to wait for this one
+            return {"error": cut(f"state_dict: is not a whole one of greedylr's: {type(broken).__name__}: {broken}", 400)}
+
+    def _checked(self, state: Mapping[str, Any]) -> Dict[str, Any]:
         error = ""
         if state.get("version") != 1:
             error = f"state_dict: is not one of greedylr's, or of a newer version; it has {sorted(state)[:8]}"
@@ -563,6 +574,9 @@ class Session:
             error = f"state_dict: has {len(state['lrs'])} rates, the optimizer has {len(self.lrs)} parameter groups"
         if error:
             return {"error": cut(error, 400)}
+        for name in ("uid", "revision", "local"):
+            state[name]  # there
+        MissedQueue(state["missed"])
         return {"last_step": state["last_step"], "decided": state["decided"]}
 
     def _fit_missed(self, ranks: Ranks) -> None:
