@@ -7,6 +7,7 @@
 #include "cli/text.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -148,6 +149,56 @@ long session_timeout(const struct invocation *in)
     return in->command->waits ? WAIT_TIMEOUT_MS : TIMEOUT_MS;
 }
 
+/* Whether every line is a rate; there is at least one. */
+static bool are_rates(const char *text)
+{
+    if (!*text) return false;
+    while (*text) {
+        char *end;
+        double rate = strtod(text, &end);
+
+        if (end == text || *end != '\n' || !(rate > 0) || !isfinite(rate)) return false;
+        text = end + 1;
+    }
+    return true;
+}
+
+static bool all_have(const json_t *list, const char *member)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (!json_object_get(json_array_get(list, i), member)) return false;
+    }
+    return json_is_array(list);
+}
+
+static bool has_answer(const struct command *command, const json_t *answer)
+{
+    if (!json_is_object(answer)) return false;
+    switch (command->answer) {
+    case ANSWER_NONE: return json_object_size(answer) == 0;
+    case ANSWER_TEXT: return json_is_array(json_object_get(answer, "lrs"));
+    case ANSWER_JOB: return json_is_object(json_object_get(answer, "state"));
+    case ANSWER_JOBS: return all_have(json_object_get(answer, "jobs"), "uid");
+    case ANSWER_DECISION: return json_is_array(json_object_get(answer, "lrs"));
+    case ANSWER_DECISIONS:
+    case ANSWER_SIMULATION: return all_have(json_object_get(answer, "decisions"), "lrs");
+    }
+    return false;
+}
+
+/* Whether an answer of status 200 has what the command is about to show: anything may listen there. */
+static bool believable(const struct command *command, const char *accept, const char *body)
+{
+    if (accept && command->rpc && !strcmp(command->rpc, "GetLr")) return are_rates(body);
+    if (accept || !command->rpc) return true; /* other text is shown as it comes */
+    if (!strcmp(command->rpc, "ExportState")) /* JSON as Python writes it */
+        return *body == '{' && strstr(body, "\"factor\"");
+    json_t *answer = json_loads(body, 0, NULL);
+    bool ok = has_answer(command, answer);
+    json_decref(answer);
+    return ok;
+}
+
 int session_call(const struct invocation *in, struct transport *t, const char *path, const char *body,
                  const char *accept, struct transport_reply *out)
 {
@@ -155,7 +206,13 @@ int session_call(const struct invocation *in, struct transport *t, const char *p
 
     if (transport_call(t, in->command->method, path, body, accept, session_timeout(in), out))
         return session_no_answer(t);
-    if (out->status != 200) rc = session_refused(in, t, out->status, out->body);
+    if (out->status != 200) {
+        rc = session_refused(in, t, out->status, out->body);
+    } else if (!believable(in->command, accept, out->body)) {
+        say("%s answered with something that is not greedylrd's; check --url or GREEDYLR_URL",
+            transport_url(t));
+        rc = EXIT_NO_ANSWER;
+    }
     if (rc) transport_reply_clear(out);
     return rc;
 }

@@ -267,7 +267,7 @@ int field_set(json_t *request, const struct field *field, const char *text, char
         return json_object_set_new(at, name, value);
     }
     if (old && !field_is_message(field)) {
-        snprintf(error, size, "--%s: given twice", field->path + field->flag);
+        snprintf(error, size, "--%s: given twice, as an argument or as a flag", field->path + field->flag);
         return -1;
     }
     value = scalar(&s, text);

@@ -149,8 +149,10 @@ int transport_read_token(const char *path, char *token, size_t room, char *error
     }
     bool open_to_all = info.st_mode & S_IROTH;
     if (!fgets(token, (int)room, file)) token[0] = '\0';
+    bool cut = strlen(token) + 1 == room && token[room - 2] != '\n';
     fclose(file);
     token[strcspn(token, "\r\n")] = '\0';
+    if (cut) return fail(error, size, "token file %s: its first line is longer than any token", path);
     if (open_to_all) return fail(error, size, "token file %s: everybody may read it; chmod o-r it", path);
     return token[0]
                ? 0
