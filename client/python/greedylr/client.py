@@ -14,13 +14,13 @@ import json
 import os
 import ssl
 import urllib.parse
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, cast
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union, cast
 
 from .answers import well_formed
 from .errors import NOT_GREEDYLRD, GreedyLRError, no_answer, of_answer
 from .messages import (BatchResult, Decision, GetLrResponse, Job, JobSpec, ReportRequest, SimulateResponse,
                        with_floats)
-from .transport import Transport
+from .transport import TIMEOUT_MAX, Transport
 
 DEFAULT_URL = "http://127.0.0.1:8571"
 _SERVICE = "/greedylr.v1.SchedulerService/"
@@ -45,6 +45,15 @@ def _token_of_file() -> Optional[str]:
     return token
 
 
+def _message(text: Union[bytes, str]) -> Optional[Dict[str, Any]]:
+    """A message of the contract as Python's data; None where the text is none."""
+    try:
+        parsed = json.loads(text, object_hook=with_floats)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
 class Client:
     """A daemon at an address.
 
@@ -61,21 +70,27 @@ class Client:
         self.timeout = timeout
         self._transport = Transport(self.url, token if token is not None else _token_of_file(), tls)
 
+    def _seconds(self, timeout: Optional[float]) -> float:
+        seconds = self.timeout if timeout is None else timeout
+        if not seconds <= TIMEOUT_MAX:
+            raise ValueError(f"timeout: must be a number of seconds, at most {TIMEOUT_MAX:g}, got {seconds!r}")
+        return seconds
+
+    def _alien(self, answer: Any) -> GreedyLRError:
+        return no_answer(NOT_GREEDYLRD, f"{self.url} does not answer as greedylrd does: {answer[:120]!r}")
+
     def call(self, method: str, message: Mapping[str, Any], *, timeout: Optional[float] = None) -> Dict[str, Any]:
         """One RPC by its name in the contract.  Entries that are None are left out."""
-        seconds = self.timeout if timeout is None else timeout
+        seconds = self._seconds(timeout)
         body = json.dumps({k: v for k, v in message.items() if v is not None}).encode()
         headers = {"Content-Type": "application/json", "Connect-Protocol-Version": "1",
                    "Connect-Timeout-Ms": str(max(1, min(int(seconds * 1000), 9_999_999_999)))}
         answer = self._transport.call("POST", _SERVICE + method, body, headers, seconds)
         if answer.status != 200:
             raise of_answer(answer.status, answer.headers, answer.body)
-        try:
-            parsed = json.loads(answer.body, object_hook=with_floats)
-        except (ValueError, TypeError, RecursionError):
-            parsed = None
-        if not isinstance(parsed, dict) or not well_formed(method, parsed):
-            raise no_answer(NOT_GREEDYLRD, f"{self.url} does not answer as greedylrd does: {answer.body[:120]!r}")
+        parsed = _message(answer.body)
+        if parsed is None or not well_formed(method, parsed):
+            raise self._alien(answer.body)
         return parsed
 
     # ---- jobs ----
@@ -124,6 +139,8 @@ class Client:
     def batch_report(self, reports: Sequence[ReportRequest], *, timeout: Optional[float] = None) -> List[BatchResult]:
         """Up to 10,000 reports in one durable commit; one result each, in their order."""
         answer = self.call("BatchReport", {"reports": list(reports)}, timeout=timeout)
+        if len(answer["results"]) != len(reports):
+            raise self._alien(f"{len(answer['results'])} results for {len(reports)} reports")
         return cast(List[BatchResult], answer["results"])
 
     def get_lr(self, job: str, *, step: Optional[int] = None, wait: Optional[float] = None,
@@ -146,9 +163,11 @@ class Client:
         while True:
             page = self.call(method, {**query, "page_token": token}, timeout=timeout)
             yield from page.get(field, [])
-            token = page.get("next_page_token")
+            last, token = token, page.get("next_page_token")
             if not token:
                 return
+            if token == last:  # it would go on for ever
+                raise self._alien(f"the page after {token!r} is itself")
 
     def watch_job(self, job: str, *, after_revision: Optional[int] = None,
                   timeout: Optional[float] = None) -> Iterator[Decision]:
@@ -164,7 +183,7 @@ class Client:
             path += f"?after_revision={after_revision}"
         event, data = "", ""
         lines = self._transport.lines(path, {"Accept": "text/event-stream"},
-                                      self.timeout if timeout is None else timeout)
+                                      self._seconds(timeout))
         for line in lines:
             name, _, value = line.partition(":")
             if name == "event":
@@ -172,7 +191,9 @@ class Client:
             elif name == "data":
                 data = value.strip()
             elif not line and data:
-                parsed = json.loads(data, object_hook=with_floats)
+                parsed = _message(data)
+                if parsed is None:
+                    raise self._alien(data)
                 if event == "end":
                     raise GreedyLRError(str(parsed.get("code", "unavailable")), str(parsed.get("reason", "")),
                                         str(parsed.get("message", "the daemon ended the stream")), 200)

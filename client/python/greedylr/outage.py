@@ -6,12 +6,12 @@ The first answer closes the circuit.
 """
 from __future__ import annotations
 
-import math
 import random
 import time
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from .errors import GreedyLRError, no_answer
+from .transport import TIMEOUT_MAX
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def _jitter() -> float:
 class Outage:
     """Budget and circuit breaker of one training run.
 
-    budget   seconds one call may take, above 0.
+    budget   seconds one call may take, above 0 and at most TIMEOUT_MAX.
     breaker  False: every call has its budget, whatever happened before.
     clock, sleep, jitter  seams for tests: monotonic seconds, a wait in seconds, a number in [0, 1).  The default jitter
              leaves Python's global random state alone and differs between forked processes.
@@ -39,8 +39,8 @@ class Outage:
     def __init__(self, budget: float, *, breaker: bool = True, clock: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep,
                  jitter: Callable[[], float] = _jitter) -> None:
-        if not 0 < budget < math.inf:
-            raise ValueError(f"budget: must be a number of seconds above 0, got {budget!r}")
+        if not 0 < budget <= TIMEOUT_MAX:
+            raise ValueError(f"budget: must be a number of seconds above 0 and at most {TIMEOUT_MAX:g}, got {budget!r}")
         self.budget, self.breaker, self.clock, self.sleep, self.jitter = budget, breaker, clock, sleep, jitter
         self.error: Optional[GreedyLRError] = None  # why the circuit is open; None: it is closed
         self._next_probe = 0.0

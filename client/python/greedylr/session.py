@@ -253,10 +253,10 @@ class Session:
     @staticmethod
     def _brief(outcome: Outcome) -> Outcome:
         """An outcome that fits a record: of a decision, what a newer daemon may have added is left out."""
-        def brief(part: Mapping[str, Any]) -> Dict[str, Any]:
+        def brief(name: str, part: Mapping[str, Any]) -> Dict[str, Any]:
             return {k: cut(v) if isinstance(v, str) else v for k, v in part.items()
-                    if k in ("lrs", "order") or not isinstance(v, (list, dict))}
-        return {k: brief(v) if isinstance(v, dict) else v for k, v in outcome.items()}
+                    if name != "decision" or k in Decision.__annotations__}
+        return {k: brief(k, v) if isinstance(v, dict) else v for k, v in outcome.items()}
 
     # ---- asking the daemon ----
 
@@ -421,7 +421,9 @@ class Session:
         mine, differing = self._spec(), set()
         for name, value in mine.items():
             has: Any = job["spec"].get(name)
-            parts = {k: v for k, v in value.items() if (has or {}).get(k) != v} if isinstance(value, dict) else None
+            parts = None
+            if isinstance(value, dict):
+                parts = {k: v for k, v in value.items() if not isinstance(has, dict) or has.get(k) != v}
             if name != "labels" and (parts if parts is not None else has != value):
                 differing.add(name if parts is None or parts.keys() != {"world_size"} else "world_size")
         if not differing:
@@ -562,7 +564,8 @@ class Session:
         try:
             return self._checked(state)
         except Exception as broken:  # the other ranks are about to wait for this one
-            return {"error": cut(f"state_dict: is not a whole one of greedylr's: {type(broken).__name__}: {broken}", 400)}
+            what = f"{type(broken).__name__}: {broken}"
+            return {"error": cut(f"state_dict: is not a whole one of greedylr's: {what}", 400)}
 
     def _checked(self, state: Mapping[str, Any]) -> Dict[str, Any]:
         error = ""
@@ -574,9 +577,16 @@ class Session:
             error = f"state_dict: has {len(state['lrs'])} rates, the optimizer has {len(self.lrs)} parameter groups"
         if error:
             return {"error": cut(error, 400)}
-        for name in ("uid", "revision", "local"):
-            state[name]  # there
+        if not all(0 < float(x) < math.inf for x in state["lrs"]):
+            raise ValueError(f"lrs: must be finite and above 0, got {state['lrs']!r}")
+        if state["uid"] is not None and not isinstance(state["uid"], str):
+            raise TypeError(f"uid: must be a string, got {state['uid']!r}")
+        for name in ("last_step", "decided", "revision"):
+            if state[name] is not None and not (isinstance(state[name], int) and 0 <= state[name] <= STEP_MAX):
+                raise ValueError(f"{name}: must be an integer from 0 to {STEP_MAX}, got {state[name]!r}")
         MissedQueue(state["missed"])
+        if state["local"] is not None:
+            LocalGreedy(self.config).load_state_dict(state["local"])
         return {"last_step": state["last_step"], "decided": state["decided"]}
 
     def _fit_missed(self, ranks: Ranks) -> None:

@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 import urllib.parse
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from .errors import NO_ANSWER, UNREACHABLE, GreedyLRError, no_answer, of_answer
 
@@ -21,6 +21,8 @@ from .errors import NO_ANSWER, UNREACHABLE, GreedyLRError, no_answer, of_answer
 ANSWER_MAX = 64 << 20
 #: A stream that is silent for so long, in seconds, counts as broken: the daemon sends comments every 15 s.
 STREAM_IDLE = 60.0
+#: Longest wait, in seconds, for anything: sockets take no infinity.
+TIMEOUT_MAX = 1e6
 
 Left = Callable[[], float]
 
@@ -97,6 +99,17 @@ def _resolve(host: str, port: int, left: Left) -> List[Any]:
     return list(found[0])
 
 
+def _split(url: str) -> Tuple[urllib.parse.SplitResult, Optional[int]]:
+    """The parts of a url and its port.  Raises ValueError where the resolver could not take its host either."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        return parts, parts.port
+    except ValueError as error:  # UnicodeError is one
+        raise ValueError(f"url: has no host and port that can be looked up ({error}), got {url!r}; "
+                         "it must be http://HOST:PORT, https://HOST or unix:/PATH") from None
+
+
 class Transport:
     """Where the daemon is and how to talk to it.
 
@@ -106,6 +119,8 @@ class Transport:
     """
 
     def __init__(self, url: str, token: Optional[str] = None, tls: Optional[ssl.SSLContext] = None) -> None:
+        if "\0" in url:
+            raise ValueError(f"url: must not hold a NUL, got {url!r}")
         self.url, self._token, self._tls = url, token, tls
         self._path = url[len("unix:"):] if url.startswith("unix:") else None
         if self._path is not None:
@@ -113,13 +128,13 @@ class Transport:
                 raise ValueError(f"url: unix: needs the path of a socket, got {url!r}")
             self._host, self._port, self._prefix = "localhost", 80, ""
             return
-        parts = urllib.parse.urlsplit(url)
+        parts, port = _split(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(f"url: must be http://HOST:PORT, https://HOST or unix:/PATH, got {url!r}")
         if parts.username is not None:
             raise ValueError("url: must not hold a password; give the token as token= or in GREEDYLR_TOKEN_FILE")
         self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._port = port or (443 if parts.scheme == "https" else 80)
         self._prefix = parts.path.rstrip("/")
         if parts.scheme == "https":
             self._tls = tls or ssl.create_default_context()
