@@ -25,7 +25,7 @@ PKG_LIBS   := $(shell pkg-config --libs $(PKGS) $(if $(HAVE_SYSTEMD),libsystemd)
 
 ALL_CPPFLAGS = -D_GNU_SOURCE -DGREEDYLRD_VERSION='"$(VERSION)"' $(if $(HAVE_SYSTEMD),-DHAVE_SYSTEMD=1) \
                -Idaemon -isystem $(BUILD)/gen $(CPPFLAGS)
-ALL_CFLAGS   = -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SAN) $(EXACT) $(PKG_CFLAGS) -MMD -MP
+ALL_CFLAGS   = -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SAN) $(EXACT) $(PKG_CFLAGS) -MD -MP
 ALL_LDFLAGS  = -pie -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
 LIBS         = $(PKG_LIBS) -lm -lpthread
 
@@ -45,7 +45,7 @@ DAEMON_O := $(CORE_O) $(RPC_O) $(STORE_O) $(SERVER_O) $(GEN_O)
 # The client sees nothing of the daemon.  Position independent, and hidden unless greedylr.h says otherwise.
 CLIENT_CPPFLAGS = -D_GNU_SOURCE -DGREEDYLRD_VERSION='"$(VERSION)"' -Iclient $(CPPFLAGS)
 CLIENT_CFLAGS   = -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden $(SAN) \
-                  $(shell pkg-config --cflags $(CLIENT_PKGS)) -MMD -MP
+                  $(shell pkg-config --cflags $(CLIENT_PKGS)) -MD -MP
 CLIENT_LIBS     = $(shell pkg-config --libs $(CLIENT_PKGS)) -lpthread
 CLIENT_LIB_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/lib/*.c))
 LIB_A           := $(BUILD)/libgreedylr.a
@@ -255,12 +255,12 @@ HEADERS := $(wildcard daemon/*/*.h client/*/*.h)
 headers: $(HEADERS:%=$(BUILD)/headers/%.ok) $(BUILD)/headers/greedylr.h++.ok
 $(BUILD)/headers/%.ok: % | $(GEN_H)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -MMD -MF $@.d -MT $@ -fsyntax-only -x c -include $< /dev/null
+	$(CC) $(ALL_CPPFLAGS) $(filter-out -MD -MP,$(ALL_CFLAGS)) -MD -MF $@.d -MT $@ -fsyntax-only -x c -include $< /dev/null
 	@touch $@
 
 $(BUILD)/headers/client/%.ok: client/%
 	@mkdir -p $(@D)
-	$(CC) $(CLIENT_CPPFLAGS) $(filter-out -MMD -MP,$(CLIENT_CFLAGS)) -MMD -MF $@.d -MT $@ -fsyntax-only -x c -include $< /dev/null
+	$(CC) $(CLIENT_CPPFLAGS) $(filter-out -MD -MP,$(CLIENT_CFLAGS)) -MD -MF $@.d -MT $@ -fsyntax-only -x c -include $< /dev/null
 	@touch $@
 # The public one in C++ as well.
 $(BUILD)/headers/greedylr.h++.ok: client/lib/greedylr.h
@@ -278,7 +278,7 @@ breaking: $(BUF)
 compile_commands: $(GEN_H)
 	@mkdir -p $(BUILD)/commands
 	@for c in $(wildcard daemon/*/*.c client/*/*.c tests/*/*.c); do \
-	    clang $(ALL_CPPFLAGS) -Iclient -Iclient/lib $(filter-out -MMD -MP,$(ALL_CFLAGS)) -w -fsyntax-only \
+	    clang $(ALL_CPPFLAGS) -Iclient -Iclient/lib $(filter-out -MD -MP,$(ALL_CFLAGS)) -w -fsyntax-only \
 	        -MJ $(BUILD)/commands/$$(echo $$c | tr / _).json $$c; done
 	@{ echo '['; cat $(BUILD)/commands/*.json | sed -e 's/"output": "[^"]*", //' -e '$$ s/,$$//'; echo ']'; } >compile_commands.json
 	@echo compile_commands.json
