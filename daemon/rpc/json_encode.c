@@ -69,12 +69,21 @@ static void put_double(struct buf *out, double value)
     if (!isfinite(value)) buf_append(out, "\"", 1);
 }
 
+/* The list that a call answers with (jobs, decisions, results) is there even when it is empty. */
+static bool is_answer(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+{
+    static const char suffix[] = "Response";
+    const char *name = m->descriptor->short_name;
+    size_t n = strlen(name), len = sizeof(suffix) - 1;
+
+    return f->type == PROTOBUF_C_TYPE_MESSAGE && n > len && !strcmp(name + n - len, suffix);
+}
+
 static bool has_value(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
 {
     const void *quantifier = MEMBER(m, f->quantifier_offset);
 
-    if (f->label == PROTOBUF_C_LABEL_REPEATED)
-        return *(const size_t *)quantifier > 0 || f->type == PROTOBUF_C_TYPE_MESSAGE;
+    if (f->label == PROTOBUF_C_LABEL_REPEATED) return *(const size_t *)quantifier > 0 || is_answer(m, f);
     if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) return *(const uint32_t *)quantifier == f->id;
     if (f->type == PROTOBUF_C_TYPE_STRING || f->type == PROTOBUF_C_TYPE_MESSAGE)
         return *(void *const *)MEMBER(m, f->offset) != NULL;

@@ -73,9 +73,9 @@ Test(rpc_answer, history)
     answers("ListDecisions", FACE_REST, CODEC_CSV, &answer, "text/csv; charset=utf-8; header=present",
             "job,step,attempt,revision,lr,lrs,action,reason,stage,value,smoothed,best,num_good,num_bad,at_"
             "min,at_max,plateaued,"
-            "policy,duplicate,conflict,applied_mismatch,superseded,time,actor,ranks\r\n"
-            "a,0,,,,0.1;0.2,,\"say \"\"no\"\", twice\",,NaN,,,,,false,,,,,,,,,,\r\n"
-            ",,,,,,,,,,,,,,,,,,,,,true,1970-01-01T00:00:00Z,,\r\n");
+            "policy,duplicate,conflict,applied_mismatch,superseded,time,actor,ranks,shadow\r\n"
+            "a,0,,,,0.1;0.2,,\"say \"\"no\"\", twice\",,NaN,,,,,false,,,,,,,,,,,\r\n"
+            ",,,,,,,,,,,,,,,,,,,,,true,1970-01-01T00:00:00Z,,,\r\n");
     answers("ListDecisions", FACE_REST, CODEC_NDJSON, &answer, "application/x-ndjson",
             "{\"job\":\"a\",\"step\":0,\"lrs\":[0.1,0.2],\"reason\":\"say \\\"no\\\", "
             "twice\",\"value\":\"NaN\",\"at_min\":false}\n"

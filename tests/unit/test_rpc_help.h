@@ -130,12 +130,15 @@ static inline void random_field(ProtobufCMessage *m, const ProtobufCFieldDescrip
 
 static inline ProtobufCMessage *random_message(const ProtobufCMessageDescriptor *desc)
 {
+    static unsigned depth; /* a message may hold messages of its own type */
     ProtobufCMessage *m = malloc(desc->sizeof_message);
 
     protobuf_c_message_init(desc, m);
+    depth++;
     for (unsigned i = 0; i < desc->n_fields; i++) {
-        if (rng() % 3) random_field(m, &desc->fields[i]);
+        if (depth < 6 && rng() % 3) random_field(m, &desc->fields[i]);
     }
+    depth--;
     return m;
 }
 
