@@ -61,7 +61,8 @@ _Static_assert(sizeof(greedy_param_defs) / sizeof(greedy_param_defs[0]) == ROW_C
 _Static_assert(ROW_COUNT == GREEDY_PARAMS, "greedy.h knows the number of rows");
 
 static const struct greedy_params defaults[] = {
-    [GREEDY_GREEDYLR] = {.factor = 0.8,
+    [GREEDY_GREEDYLR] = {.dialect = GREEDY_GREEDYLR,
+                         .factor = 0.8,
                          .patience = 2,
                          .threshold = 1e-3,
                          .threshold_mode = THRESHOLD_REL,
@@ -71,11 +72,14 @@ static const struct greedy_params defaults[] = {
                          .smoothing = GREEDY_MEDIAN,
                          .window_size = 5,
                          .reset_start = 0},
-    [GREEDY_TRANSFORMERS] = {.factor = 0.95,
+    [GREEDY_TRANSFORMERS] = {.dialect = GREEDY_TRANSFORMERS,
+                             .factor = 0.95,
                              .patience = 10,
                              .threshold = 1e-6,
                              .threshold_mode = THRESHOLD_ABS,
                              .stage_mode = GREEDY_HOLD,
+                             .min_lr = {(double[]){1e-3}, 1},
+                             .max_lr = {(double[]){1.0}, 1},
                              .eps = 1e-8,
                              .smooth = false,
                              .smoothing = GREEDY_MEAN,
@@ -88,49 +92,24 @@ static bool given(const struct job_spec *spec, enum row row)
     return spec->params_given >> row & 1;
 }
 
-static void fill_scalars(const struct job_spec *spec, struct greedy_params *p)
-{
-    if (!given(spec, ROW_DIALECT)) p->dialect = GREEDY_GREEDYLR;
-
-    const struct greedy_params *d = &defaults[p->dialect];
-
-#define FILL(row, field) p->field = given(spec, row) ? p->field : d->field
-    FILL(ROW_MODE, mode);
-    FILL(ROW_FACTOR, factor);
-    FILL(ROW_PATIENCE, patience);
-    FILL(ROW_THRESHOLD, threshold);
-    FILL(ROW_THRESHOLD_MODE, threshold_mode);
-    FILL(ROW_COOLDOWN, cooldown);
-    FILL(ROW_WARMUP, warmup);
-    FILL(ROW_STAGE_MODE, stage_mode);
-    FILL(ROW_EPS, eps);
-    FILL(ROW_SMOOTH, smooth);
-    FILL(ROW_SMOOTHING, smoothing);
-    FILL(ROW_WINDOW_SIZE, window_size);
-    FILL(ROW_RESET_START, reset_start);
-#undef FILL
-}
-
+/* The bounds that follow from the rates. */
 static int fill_bounds(const struct job_spec *spec, struct greedy_params *p, struct error *err)
 {
     uint32_t groups = spec->lr.n;
-    bool greedylr = p->dialect == GREEDY_GREEDYLR;
 
     if (!given(spec, ROW_MIN_LR)) {
-        if (f64_list_fill(&p->min_lr, 1e-3, groups))
+        if (f64_list_fill(&p->min_lr, 0, groups))
             return error_set(err, ST_OUT_OF_MEMORY, "greedy.min_lr: out of memory");
-        for (uint32_t i = 0; greedylr && i < groups; i++)
+        for (uint32_t i = 0; i < groups; i++)
             p->min_lr.v[i] = spec->lr.v[i] / 1000;
     }
     if (!given(spec, ROW_MAX_LR)) {
-        if (f64_list_fill(&p->max_lr, 1.0, groups))
+        if (f64_list_fill(&p->max_lr, 0, groups))
             return error_set(err, ST_OUT_OF_MEMORY, "greedy.max_lr: out of memory");
-        for (uint32_t i = 0; greedylr && i < groups; i++)
+        for (uint32_t i = 0; i < groups; i++)
             p->max_lr.v[i] = spec->lr.v[i] * 10;
     }
-    int rc = policy_broadcast("greedy", "min_lr", &p->min_lr, groups, err);
-
-    return rc ? rc : policy_broadcast("greedy", "max_lr", &p->max_lr, groups, err);
+    return ST_OK;
 }
 
 /* "min_lr", or "min_lr[1]" where there are several groups. */
@@ -218,8 +197,9 @@ int greedy_resolve(struct job_spec *spec, struct error *err)
 {
     struct greedy_params *p = spec->params;
 
-    fill_scalars(spec, p);
-    int rc = fill_bounds(spec, p, err);
+    if (!given(spec, ROW_DIALECT)) p->dialect = GREEDY_GREEDYLR;
+    if (p->dialect == GREEDY_GREEDYLR && fill_bounds(spec, p, err)) return ST_OUT_OF_MEMORY;
+    int rc = policy_fill(spec, &defaults[p->dialect], err);
 
     if (rc) return rc;
     return p->dialect == GREEDY_GREEDYLR ? check_greedylr(spec, p, err) : check_transformers(spec, p, err);

@@ -22,14 +22,16 @@ int param_find(const struct param_def *defs, size_t n, const char *name)
     return -1;
 }
 
-/* "in (0, 1)", "above 0", "at least 1" */
+/* "in (0, 1)", "finite and above 0"; of whole numbers "at least 1" */
 static const char *range_text(char *out, size_t size, const struct param_def *def)
 {
     char lo[DOUBLE_TEXT_MAX], hi[DOUBLE_TEXT_MAX];
 
     double_text(lo, def->lo);
     double_text(hi, def->hi);
-    if (isinf(def->hi))
+    if ((def->kind == PARAM_U32 || def->kind == PARAM_U32_LIST) && def->hi >= UINT32_MAX)
+        snprintf(out, size, "at least %s", lo);
+    else if (isinf(def->hi))
         snprintf(out, size, "finite and %s %s", def->flags & PARAM_LO_OPEN ? "above" : "at least", lo);
     else
         snprintf(out, size, "in %c%s, %s%c", def->flags & PARAM_LO_OPEN ? '(' : '[', lo, hi,
@@ -51,6 +53,16 @@ static int check(const struct param_def *def, double v, struct error *err)
     if (in_range(def, v)) return ST_OK;
     double_text(got, v);
     return error_set(err, ST_FIELD_INVALID, "must be %s, got %s", range_text(range, sizeof(range), def), got);
+}
+
+/* One of n elements; says which where there are several. */
+static int check_element(const struct param_def *def, double v, uint32_t i, uint32_t n, struct error *err)
+{
+    if (check(def, v, err) == ST_OK) return ST_OK;
+    size_t len = err && n > 1 ? strlen(err->message) : 0;
+
+    if (len) snprintf(err->message + len, sizeof(err->message) - len, " at index %u", i);
+    return ST_FIELD_INVALID;
 }
 
 static int set_word(void *params, const struct param_def *def, const char *word, struct error *err)
@@ -77,20 +89,28 @@ static int set_list(void *params, const struct param_def *def, const double *v, 
     if (n == 0 || n > GROUPS_MAX)
         return error_set(err, ST_FIELD_INVALID, "must have 1 to %d values, got %u", GROUPS_MAX, n);
     for (uint32_t i = 0; i < n; i++) {
-        if (check(def, v[i], err)) {
-            size_t len = err && n > 1 ? strlen(err->message) : 0;
-
-            if (len) snprintf(err->message + len, sizeof(err->message) - len, " at index %u", i);
-            return ST_FIELD_INVALID;
-        }
+        if (check_element(def, v[i], i, n, err)) return ST_FIELD_INVALID;
     }
     if (f64_list_set(AT(struct f64_list, params, def), v, n))
         return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     return ST_OK;
 }
 
-static const char *const kind_words[] = {"a number", "a whole number", "true or false", "a word",
-                                         "a list of numbers"};
+static int set_u32_list(void *params, const struct param_def *def, const uint32_t *v, uint32_t n,
+                        struct error *err)
+{
+    if (n == 0 || n > U32_LIST_MAX)
+        return error_set(err, ST_FIELD_INVALID, "must have 1 to %d values, got %u", U32_LIST_MAX, n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (check_element(def, v[i], i, n, err)) return ST_FIELD_INVALID;
+    }
+    if (u32_list_set(AT(struct u32_list, params, def), v, n))
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    return ST_OK;
+}
+
+static const char *const kind_words[] = {"a number", "a whole number",    "true or false",
+                                         "a word",   "a list of numbers", "a list of whole numbers"};
 
 int param_set(void *params, const struct param_def *def, const struct param_value *value, struct error *err)
 {
@@ -111,6 +131,7 @@ int param_set(void *params, const struct param_def *def, const struct param_valu
     case PARAM_BOOL: *AT(bool, params, def) = value->boolean; return ST_OK;
     case PARAM_WORD: return set_word(params, def, value->word, err);
     case PARAM_F64_LIST: return set_list(params, def, value->list, value->n, err);
+    case PARAM_U32_LIST: return set_u32_list(params, def, value->u32s, value->n, err);
     }
     return error_set(err, ST_INTERNAL, "unknown kind of parameter");
 }
@@ -128,6 +149,10 @@ struct param_value param_get(const void *params, const struct param_def *def)
         value.list = AT_CONST(struct f64_list, params, def)->v;
         value.n = AT_CONST(struct f64_list, params, def)->n;
         break;
+    case PARAM_U32_LIST:
+        value.u32s = AT_CONST(struct u32_list, params, def)->v;
+        value.n = AT_CONST(struct u32_list, params, def)->n;
+        break;
     }
     return value;
 }
@@ -135,6 +160,7 @@ struct param_value param_get(const void *params, const struct param_def *def)
 static int copy_one(void *dst, const void *src, const struct param_def *def)
 {
     const struct f64_list *list;
+    const struct u32_list *u32s;
 
     switch (def->kind) {
     case PARAM_F64: *AT(double, dst, def) = *AT_CONST(double, src, def); return ST_OK;
@@ -144,6 +170,9 @@ static int copy_one(void *dst, const void *src, const struct param_def *def)
     case PARAM_F64_LIST:
         list = AT_CONST(struct f64_list, src, def);
         return f64_list_set(AT(struct f64_list, dst, def), list->v, list->n);
+    case PARAM_U32_LIST:
+        u32s = AT_CONST(struct u32_list, src, def);
+        return u32_list_set(AT(struct u32_list, dst, def), u32s->v, u32s->n);
     }
     return ST_INTERNAL;
 }
@@ -159,6 +188,36 @@ int params_copy(void *dst, const void *src, const struct param_def *defs, size_t
     return ST_OK;
 }
 
+static int require(const char *policy, const struct param_def *def, struct error *err)
+{
+    bool ranged = def->kind != PARAM_BOOL && def->kind != PARAM_WORD;
+    char range[3 * DOUBLE_TEXT_MAX] = "";
+
+    if (ranged) range_text(range, sizeof(range), def);
+    return error_set(err, ST_FIELD_REQUIRED, "%s.%s: is required; give %s%s%s", policy, def->name,
+                     kind_words[def->kind], ranged ? ", " : "", range);
+}
+
+static bool is_empty_list(const void *params, const struct param_def *def)
+{
+    struct param_value value = param_get(params, def);
+
+    return (def->kind == PARAM_F64_LIST || def->kind == PARAM_U32_LIST) && value.n == 0;
+}
+
+int params_fill(const char *policy, void *params, uint64_t given, const void *defaults,
+                const struct param_def *defs, size_t n, struct error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (given >> i & 1) continue;
+        if (defs[i].flags & PARAM_REQUIRED) return require(policy, &defs[i], err);
+        if (is_empty_list(defaults, &defs[i])) continue;
+        if (copy_one(params, defaults, &defs[i]))
+            return error_set(err, ST_OUT_OF_MEMORY, "%s.%s: out of memory", policy, defs[i].name);
+    }
+    return ST_OK;
+}
+
 void params_clear(void *params, const struct param_def *defs, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -168,7 +227,27 @@ void params_clear(void *params, const struct param_def *defs, size_t n)
             free(list->v);
             *list = (struct f64_list){0};
         }
+        if (defs[i].kind == PARAM_U32_LIST) {
+            struct u32_list *list = AT(struct u32_list, params, &defs[i]);
+
+            free(list->v);
+            *list = (struct u32_list){0};
+        }
     }
+}
+
+int u32_list_set(struct u32_list *list, const uint32_t *v, uint32_t n)
+{
+    uint32_t *copy = NULL;
+
+    if (n > 0) {
+        copy = malloc(n * sizeof(*copy));
+        if (!copy) return ST_OUT_OF_MEMORY;
+        memcpy(copy, v, n * sizeof(*copy));
+    }
+    free(list->v);
+    *list = (struct u32_list){copy, n};
+    return ST_OK;
 }
 
 int f64_list_set(struct f64_list *list, const double *v, uint32_t n)

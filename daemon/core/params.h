@@ -16,18 +16,26 @@ enum param_kind {
     PARAM_BOOL,     /* bool */
     PARAM_WORD,     /* uint8_t: index into words */
     PARAM_F64_LIST, /* struct f64_list: one per group; a single value stands for every group */
+    PARAM_U32_LIST, /* struct u32_list: 1 to U32_LIST_MAX numbers that have nothing to do with groups */
 };
 
-/* Owned by the spec that holds it. */
+#define U32_LIST_MAX 1000
+
+/* Owned by the spec that holds them. */
 struct f64_list {
     double *v;
     uint32_t n;
 };
+struct u32_list {
+    uint32_t *v;
+    uint32_t n;
+};
 
 enum param_flag {
-    PARAM_LO_OPEN = 1, /* lo itself is outside */
-    PARAM_HI_OPEN = 2, /* hi itself is outside */
-    PARAM_FIXED = 4,   /* cannot change on a live job */
+    PARAM_LO_OPEN = 1,  /* lo itself is outside */
+    PARAM_HI_OPEN = 2,  /* hi itself is outside */
+    PARAM_FIXED = 4,    /* cannot change on a live job */
+    PARAM_REQUIRED = 8, /* has no default */
 };
 
 struct param_def {
@@ -35,7 +43,7 @@ struct param_def {
     enum param_kind kind;
     uint32_t flags;
     size_t offset; /* into the policy's params struct */
-    double lo, hi; /* range of F64, U32 and the elements of F64_LIST; hi = INFINITY: any finite value */
+    double lo, hi; /* range of F64, U32 and the elements of lists; hi = INFINITY: any finite value */
     const char *const *words; /* PARAM_WORD: the allowed words, NULL at the end */
 };
 
@@ -45,9 +53,10 @@ struct param_value {
     double f64;
     uint32_t u32;
     bool boolean;
-    const char *word;   /* borrowed */
-    const double *list; /* borrowed */
-    uint32_t n;
+    const char *word;       /* borrowed */
+    const double *list;     /* borrowed */
+    const uint32_t *u32s;   /* borrowed */
+    uint32_t n;             /* elements of list or u32s */
 };
 
 /* Index of the row named name, or -1. */
@@ -59,8 +68,15 @@ int param_find(const struct param_def *defs, size_t n, const char *name);
 int param_set(void *params, const struct param_def *def, const struct param_value *value,
               struct error *err) WARN_UNUSED;
 
-/* Reads a parameter; word and list are borrowed from params. */
+/* Reads a parameter; word and lists are borrowed from params. */
 struct param_value param_get(const void *params, const struct param_def *def);
+
+/* Gives the rows that are not in `given` (bit i: row i) the values of `defaults`, a params struct.  A list that
+ * has no elements there is left alone: only the policy knows what it depends on.  `policy` is its name.
+ * Errors: ST_FIELD_REQUIRED for a row that has no default: "exponential.gamma: is required; give a number,
+ * finite and above 0"; ST_OUT_OF_MEMORY. */
+int params_fill(const char *policy, void *params, uint64_t given, const void *defaults,
+                const struct param_def *defs, size_t n, struct error *err) WARN_UNUSED;
 
 /* Deep copy into zeroed memory; ST_OUT_OF_MEMORY leaves dst cleared. */
 int params_copy(void *dst, const void *src, const struct param_def *defs, size_t n) WARN_UNUSED;
@@ -71,5 +87,6 @@ void params_clear(void *params, const struct param_def *defs, size_t n);
 /* Replaces list by n copies of value, or by v[0..n). */
 int f64_list_fill(struct f64_list *list, double value, uint32_t n) WARN_UNUSED;
 int f64_list_set(struct f64_list *list, const double *v, uint32_t n) WARN_UNUSED;
+int u32_list_set(struct u32_list *list, const uint32_t *v, uint32_t n) WARN_UNUSED;
 
 #endif

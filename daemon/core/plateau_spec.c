@@ -40,29 +40,16 @@ static const struct plateau_params defaults = {
     .threshold = 1e-4,
     .threshold_mode = THRESHOLD_REL,
     .cooldown = 0,
+    .min_lr = {(double[]){0}, 1},
     .eps = 1e-8,
 };
 
 int plateau_resolve(struct job_spec *spec, struct error *err)
 {
-    struct plateau_params *p = spec->params;
+    int rc = policy_fill(spec, &defaults, err);
 
-#define FILL(row, field)                                                                                     \
-    if (!(spec->params_given >> (row)&1)) p->field = defaults.field
-    FILL(ROW_MODE, mode);
-    FILL(ROW_FACTOR, factor);
-    FILL(ROW_PATIENCE, patience);
-    FILL(ROW_THRESHOLD, threshold);
-    FILL(ROW_THRESHOLD_MODE, threshold_mode);
-    FILL(ROW_COOLDOWN, cooldown);
-    FILL(ROW_EPS, eps);
-#undef FILL
-    if (!(spec->params_given >> ROW_MIN_LR & 1) && f64_list_fill(&p->min_lr, 0, spec->lr.n))
-        return error_set(err, ST_OUT_OF_MEMORY, "plateau.min_lr: out of memory");
-    if (spec->on_nonfinite_given)
-        return error_set(
-            err, ST_FIELD_INVALID,
-            "on_nonfinite: does not apply to plateau, which treats a NaN as Python does; leave it "
-            "out, or use greedy");
-    return policy_broadcast("plateau", "min_lr", &p->min_lr, spec->lr.n, err);
+    if (rc || !spec->on_nonfinite_given) return rc;
+    return error_set(err, ST_FIELD_INVALID,
+                     "on_nonfinite: does not apply to plateau, which treats a NaN as Python does; leave it "
+                     "out, or use greedy");
 }

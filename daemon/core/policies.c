@@ -1,14 +1,22 @@
-/* The table of policies and the words of their decisions.  A new policy adds one line here. */
+/* The table of policies and the words of their decisions. */
 #include "core/policy.h"
-
-#include "core/greedy.h"
-#include "core/plateau.h"
 
 #include <string.h>
 
+/* A line for each, X(name): the file that implements it defines `const struct policy policy_name`.  Of which
+ * scheduler a state_dict is depends on their order (DICT_MARK in scheduler_dict.h). */
+#define POLICIES(X)                                                                                          \
+    X(greedy)                                                                                                \
+    X(plateau)
+
+#define X(name) extern const struct policy policy_##name;
+POLICIES(X)
+#undef X
+
 static const struct policy *const policies[] = {
-    &policy_greedy,
-    &policy_plateau,
+#define X(name) &policy_##name,
+    POLICIES(X)
+#undef X
 };
 
 const char *const action_words[] = {

@@ -1,7 +1,7 @@
 /* What several policies are made of.
  *
- * Happy path: plain arithmetic in the order that PyTorch has.  Failures: only policy_broadcast can, naming
- * the field. */
+ * Happy path: plain arithmetic in the order that PyTorch has.  Failures: only policy_fill and
+ * policy_broadcast can, naming the field. */
 #include "core/policy_parts.h"
 
 #include <math.h>
@@ -69,6 +69,23 @@ int policy_broadcast(const char *policy, const char *name, struct f64_list *list
     if (f64_list_fill(list, list->v[0], groups))
         return error_set(err, ST_OUT_OF_MEMORY, "%s.%s: out of memory", policy, name);
     return ST_OK;
+}
+
+int policy_fill(struct job_spec *spec, const void *defaults, struct error *err)
+{
+    const struct policy *policy = spec->policy;
+    int rc = params_fill(policy->name, spec->params, spec->params_given, defaults, policy->params,
+                         policy->n_params, err);
+
+    for (size_t i = 0; i < policy->n_params && !rc; i++) {
+        const struct param_def *def = &policy->params[i];
+
+        if (def->kind == PARAM_F64_LIST)
+            rc = policy_broadcast(policy->name, def->name,
+                                  (struct f64_list *)(void *)((char *)spec->params + def->offset), spec->lr.n,
+                                  err);
+    }
+    return rc;
 }
 
 bool policy_all_at_or_below(const double *lrs, const struct f64_list *bounds)

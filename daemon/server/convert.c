@@ -45,11 +45,11 @@ static bool read_param(const ProtobufCMessage *message, const ProtobufCFieldDesc
     case PARAM_U32: out->u32 = *(const uint32_t *)at; break;
     case PARAM_BOOL: out->boolean = *(const protobuf_c_boolean *)at != 0; break;
     case PARAM_WORD: out->word = *(char *const *)at; break;
-    case PARAM_F64_LIST:
-        out->list = *(double *const *)at;
-        out->n = (uint32_t) * (const size_t *)((const char *)message + field->quantifier_offset);
-        break;
+    case PARAM_F64_LIST: out->list = *(double *const *)at; break;
+    case PARAM_U32_LIST: out->u32s = *(uint32_t *const *)at; break;
     }
+    if (kind == PARAM_F64_LIST || kind == PARAM_U32_LIST)
+        out->n = (uint32_t) * (const size_t *)((const char *)message + field->quantifier_offset);
     return true;
 }
 
@@ -172,6 +172,19 @@ int convert_live_spec(const spec_message *message, struct job_spec **out, struct
     return convert(message, true, out, err);
 }
 
+static int write_list(void *at, void *quantifier, const void *elements, size_t n, size_t size)
+{
+    void *list = malloc(n * size), *old;
+
+    if (!list) return -1;
+    memcpy(list, elements, n * size);
+    memcpy(&old, at, sizeof(old));
+    free(old);
+    memcpy(at, &list, sizeof(list));
+    *(size_t *)quantifier = n;
+    return 0;
+}
+
 static int write_param(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
                        const struct param_value *value)
 {
@@ -188,15 +201,8 @@ static int write_param(ProtobufCMessage *message, const ProtobufCFieldDescriptor
         *(char **)(void *)at = word;
         return 0;
     }
-    case PARAM_F64_LIST: {
-        double *list = malloc(value->n * sizeof(double));
-        if (!list) return -1;
-        memcpy(list, value->list, value->n * sizeof(double));
-        free(*(double **)(void *)at);
-        *(double **)(void *)at = list;
-        *(size_t *)(void *)quantifier = value->n;
-        return 0;
-    }
+    case PARAM_F64_LIST: return write_list(at, quantifier, value->list, value->n, sizeof(*value->list));
+    case PARAM_U32_LIST: return write_list(at, quantifier, value->u32s, value->n, sizeof(*value->u32s));
     }
     *(protobuf_c_boolean *)(void *)quantifier = 1;
     return 0;

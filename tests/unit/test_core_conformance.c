@@ -25,7 +25,8 @@ static double number(const json_t *v)
     return strcmp(word, "-Infinity") == 0 ? -INFINITY : INFINITY;
 }
 
-static struct param_value param_value(const struct param_def *def, const json_t *v, double *list)
+static struct param_value param_value(const struct param_def *def, const json_t *v, double *list,
+                                      uint32_t *u32s)
 {
     struct param_value value = {.kind = def->kind};
 
@@ -40,6 +41,12 @@ static struct param_value param_value(const struct param_def *def, const json_t 
         for (uint32_t i = 0; i < value.n; i++)
             list[i] = json_number_value(json_is_array(v) ? json_array_get(v, i) : v);
         break;
+    case PARAM_U32_LIST:
+        value.u32s = u32s;
+        value.n = (uint32_t)json_array_size(v);
+        for (uint32_t i = 0; i < value.n; i++)
+            u32s[i] = (uint32_t)json_integer_value(json_array_get(v, i));
+        break;
     }
     return value;
 }
@@ -50,6 +57,7 @@ static struct job_spec *spec_of(json_t *vector)
     const char *on_nonfinite = json_string_value(json_object_get(vector, "on_nonfinite"));
     json_t *initial = json_object_get(vector, "initial_lr"), *v;
     double list[GROUPS_MAX];
+    uint32_t u32s[U32_LIST_MAX];
     const char *key;
     struct error err;
     size_t i;
@@ -64,7 +72,7 @@ static struct job_spec *spec_of(json_t *vector)
         int row = param_find(policy->params, policy->n_params, key);
 
         cr_assert(row >= 0, "%s", key);
-        struct param_value value = param_value(&policy->params[row], v, list);
+        struct param_value value = param_value(&policy->params[row], v, list, u32s);
 
         cr_assert_eq(spec_set_param(spec, (size_t)row, &value, &err), ST_OK, "%s: %s", key, err.message);
     }

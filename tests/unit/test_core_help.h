@@ -32,6 +32,7 @@ static inline int help_set(struct job_spec *spec, const char *key, const char *t
     cr_assert(row >= 0, "no parameter %s", key);
     struct param_value value = {.kind = spec->policy->params[row].kind};
     double list[GROUPS_MAX];
+    uint32_t u32s[GROUPS_MAX];
 
     switch (value.kind) {
     case PARAM_F64: value.f64 = strtod(text, NULL); break;
@@ -41,6 +42,12 @@ static inline int help_set(struct job_spec *spec, const char *key, const char *t
     case PARAM_F64_LIST:
         value.n = help_list(text, list);
         value.list = list;
+        break;
+    case PARAM_U32_LIST:
+        value.n = help_list(text, list);
+        for (uint32_t i = 0; i < value.n; i++)
+            u32s[i] = (uint32_t)list[i];
+        value.u32s = u32s;
         break;
     }
     return spec_set_param(spec, (size_t)row, &value, err);
