@@ -52,7 +52,8 @@ bool greedy_resets(const struct greedy_params *p);
 size_t greedy_state_size(const struct job_spec *spec);
 void greedy_init(const struct job_spec *spec, void *state);
 void greedy_rates(const struct job_spec *spec, const void *state, double *lrs);
-void greedy_set_rates(const struct job_spec *spec, void *state, const double *lrs);
+int greedy_set_rates(const struct job_spec *spec, void *state, const double *lrs,
+                     struct error *err) WARN_UNUSED;
 void greedy_view(const struct job_spec *spec, const void *state, struct policy_view *view);
 void greedy_update(const struct job_spec *old_spec, const void *old_state, const struct job_spec *new_spec,
                    void *new_state);

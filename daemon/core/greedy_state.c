@@ -50,12 +50,13 @@ void greedy_rates(const struct job_spec *spec, const void *state, double *lrs)
     memcpy(lrs, s->data, spec->lr.n * sizeof(double));
 }
 
-void greedy_set_rates(const struct job_spec *spec, void *state, const double *lrs)
+int greedy_set_rates(const struct job_spec *spec, void *state, const double *lrs, struct error *err)
 {
     struct greedy_state *s = state;
 
     memcpy(s->data, lrs, spec->lr.n * sizeof(double));
     if (!greedy_at_min(spec, lrs)) s->plateaued = false;
+    return ST_OK;
 }
 
 bool greedy_at_min(const struct job_spec *spec, const double *lrs)

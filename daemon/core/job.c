@@ -222,7 +222,8 @@ static int step_set_lr(const struct job_spec *spec, const struct job_state *stat
     memcpy(next, state, job_state_size(spec));
     next->revision++;
     next->ramp_done = spec->ramp.reports; /* the override is to be seen at once, and to last */
-    spec->policy->set_rates(spec, job_policy_block(next), event->set_lr.lrs);
+    rc = spec->policy->set_rates(spec, job_policy_block(next), event->set_lr.lrs, err);
+    if (rc) return rc;
     job_rates_now(spec, next, next->data);
     *decision = (struct job_decision){.action = ACTION_OVERRIDE};
     double_text(from, state->data[0]);

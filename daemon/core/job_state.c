@@ -68,7 +68,8 @@ const double *job_bounds(const struct job_spec *spec, const char *name)
     const struct policy *policy = spec->policy;
     int row = param_find(policy->params, policy->n_params, name);
 
-    if (row < 0 || policy->params[row].kind != PARAM_F64_LIST) return NULL;
+    /* What a schedule calls so is where it begins or ends. */
+    if (policy->schedule || row < 0 || policy->params[row].kind != PARAM_F64_LIST) return NULL;
     return param_get(spec->params, &policy->params[row]).list;
 }
 

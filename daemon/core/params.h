@@ -53,10 +53,10 @@ struct param_value {
     double f64;
     uint32_t u32;
     bool boolean;
-    const char *word;       /* borrowed */
-    const double *list;     /* borrowed */
-    const uint32_t *u32s;   /* borrowed */
-    uint32_t n;             /* elements of list or u32s */
+    const char *word;     /* borrowed */
+    const double *list;   /* borrowed */
+    const uint32_t *u32s; /* borrowed */
+    uint32_t n;           /* elements of list or u32s */
 };
 
 /* Index of the row named name, or -1. */
@@ -71,8 +71,8 @@ int param_set(void *params, const struct param_def *def, const struct param_valu
 /* Reads a parameter; word and lists are borrowed from params. */
 struct param_value param_get(const void *params, const struct param_def *def);
 
-/* Gives the rows that are not in `given` (bit i: row i) the values of `defaults`, a params struct.  A list that
- * has no elements there is left alone: only the policy knows what it depends on.  `policy` is its name.
+/* Gives the rows that are not in `given` (bit i: row i) the values of `defaults`, a params struct.  A list
+ * that has no elements there is left alone: only the policy knows what it depends on.  `policy` is its name.
  * Errors: ST_FIELD_REQUIRED for a row that has no default: "exponential.gamma: is required; give a number,
  * finite and above 0"; ST_OUT_OF_MEMORY. */
 int params_fill(const char *policy, void *params, uint64_t given, const void *defaults,

@@ -35,7 +35,8 @@ int plateau_resolve(struct job_spec *spec, struct error *err) WARN_UNUSED;
 size_t plateau_state_size(const struct job_spec *spec);
 void plateau_init(const struct job_spec *spec, void *state);
 void plateau_rates(const struct job_spec *spec, const void *state, double *lrs);
-void plateau_set_rates(const struct job_spec *spec, void *state, const double *lrs);
+int plateau_set_rates(const struct job_spec *spec, void *state, const double *lrs,
+                      struct error *err) WARN_UNUSED;
 void plateau_view(const struct job_spec *spec, const void *state, struct policy_view *view);
 void plateau_update(const struct job_spec *old_spec, const void *old_state, const struct job_spec *new_spec,
                     void *new_state);

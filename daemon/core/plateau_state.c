@@ -32,12 +32,13 @@ void plateau_rates(const struct job_spec *spec, const void *state, double *lrs)
     memcpy(lrs, ((const struct plateau_state *)state)->lrs, spec->lr.n * sizeof(double));
 }
 
-void plateau_set_rates(const struct job_spec *spec, void *state, const double *lrs)
+int plateau_set_rates(const struct job_spec *spec, void *state, const double *lrs, struct error *err)
 {
     struct plateau_state *s = state;
 
     memcpy(s->lrs, lrs, spec->lr.n * sizeof(double));
     if (!plateau_at_min(spec, lrs)) s->plateaued = false;
+    return ST_OK;
 }
 
 void plateau_view(const struct job_spec *spec, const void *state, struct policy_view *view)

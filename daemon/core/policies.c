@@ -7,7 +7,8 @@
  * scheduler a state_dict is depends on their order (DICT_MARK in scheduler_dict.h). */
 #define POLICIES(X)                                                                                          \
     X(greedy)                                                                                                \
-    X(plateau)
+    X(plateau)                                                                                               \
+    X(polynomial)
 
 #define X(name) extern const struct policy policy_##name;
 POLICIES(X)

@@ -1,5 +1,5 @@
-/* What a scheduler is to the rest of the core: a row of this table.  Adding one takes a file that defines a
- * `const struct policy`, a line in policies.c and a message in the contract. */
+/* What a scheduler is to the rest of the core: a `const struct policy`.  Adding one takes a file that defines
+ * it, a line in policies.c and a message in the contract; README, "How to extend it", walks through one. */
 #ifndef GREEDYLRD_CORE_POLICY_H
 #define GREEDYLRD_CORE_POLICY_H
 
@@ -77,6 +77,8 @@ struct policy_view {
     bool at_min, at_max, plateaued;
 };
 
+struct schedule;
+
 /* A policy's state is one flat block of state_size(spec) bytes, 8-aligned, that may be copied with memcpy. */
 struct policy {
     const char *name; /* the field of JobSpec */
@@ -95,9 +97,11 @@ struct policy {
                 struct policy_outcome *out, struct error *err);
     /* Rates to answer with, [groups]. */
     void (*rates)(const struct job_spec *spec, const void *state, double *lrs);
-    /* An operator's override: lrs, [groups], are the current rates from now on.  Counters, best and stage
-     * stay; what the override contradicts (plateaued, where a rate leaves its floor) does not. */
-    void (*set_rates)(const struct job_spec *spec, void *state, const double *lrs);
+    /* An operator's override: lrs, [groups], within the bounds, are the current rates from now on.  Counters,
+     * best and stage stay; what the override contradicts (plateaued, where a rate leaves its floor) does not.
+     * ST_FIELD_INVALID where the policy cannot have them, naming lr[i] and the remedy; the state may have
+     * changed then. */
+    int (*set_rates)(const struct job_spec *spec, void *state, const double *lrs, struct error *err);
     void (*view)(const struct job_spec *spec, const void *state, struct policy_view *view);
     /* Carries a state over to changed settings (bounds clamp, a smaller window keeps its newest values). */
     void (*update)(const struct job_spec *old_spec, const void *old_state, const struct job_spec *new_spec,
@@ -107,6 +111,8 @@ struct policy {
     void (*io)(struct state_io *io, const struct job_spec *spec, void *state);
     /* The scheduler in a training process that decides as this policy can; NULL: there is none. */
     const struct scheduler_form *form;
+    /* What a policy that only counts reports computes (core/schedule.h); NULL: it looks at values. */
+    const struct schedule *schedule;
 };
 
 /* By name, or NULL. */

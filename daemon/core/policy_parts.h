@@ -33,8 +33,8 @@ void policy_say(struct policy_outcome *out, const char *fmt, ...) __attribute__(
 int policy_broadcast(const char *policy, const char *name, struct f64_list *list, uint32_t groups,
                      struct error *err) WARN_UNUSED;
 
-/* What a resolve does with every row of the table: params_fill, and then each F64_LIST is one for every group,
- * as policy_broadcast makes it.  Errors: theirs, naming "policy.name". */
+/* What a resolve does with every row of the table: params_fill, and then each F64_LIST is one for every
+ * group, as policy_broadcast makes it.  Errors: theirs, naming "policy.name". */
 int policy_fill(struct job_spec *spec, const void *defaults, struct error *err) WARN_UNUSED;
 
 /* Every rate at or below its bound; at or above it. */

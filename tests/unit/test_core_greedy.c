@@ -303,11 +303,11 @@ Test(core_greedy, set_rates_moves_the_rates_and_nothing_else)
     s->plateaued = true;
     struct greedy_state before = *s;
 
-    job.spec->policy->set_rates(job.spec, s, down);
+    cr_assert_eq(job.spec->policy->set_rates(job.spec, s, down, &job.err), ST_OK);
     job.spec->policy->rates(job.spec, s, lrs);
     cr_assert_eq(lrs[0], 0.25);
     cr_assert(memcmp(&before, s, sizeof(before)) == 0);
-    job.spec->policy->set_rates(job.spec, s, up);
+    cr_assert_eq(job.spec->policy->set_rates(job.spec, s, up, &job.err), ST_OK);
     job.spec->policy->rates(job.spec, s, lrs);
     cr_assert_eq(lrs[0], 2);
     before.plateaued = false; /* the rate has left the floor */

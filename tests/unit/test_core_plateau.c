@@ -240,9 +240,9 @@ Test(core_plateau, set_rates_moves_the_rates_and_nothing_else)
         .best = 3, .best_step = 7, .num_bad = 2, .cooldown_left = 4, .plateaued = true};
     struct plateau_state before = *s;
 
-    job.spec->policy->set_rates(job.spec, s, down);
+    cr_assert_eq(job.spec->policy->set_rates(job.spec, s, down, &job.err), ST_OK);
     cr_assert(memcmp(s, &before, sizeof(before)) == 0);
-    job.spec->policy->set_rates(job.spec, s, up);
+    cr_assert_eq(job.spec->policy->set_rates(job.spec, s, up, &job.err), ST_OK);
     job.spec->policy->rates(job.spec, s, lrs);
     cr_assert_eq(lrs[0], 2);
     before.plateaued = false; /* the rate has left the floor */
