@@ -112,21 +112,6 @@ static int fill_bounds(const struct job_spec *spec, struct greedy_params *p, str
     return ST_OK;
 }
 
-/* "min_lr", or "min_lr[1]" where there are several groups. */
-static int refuse_bound(const struct job_spec *spec, const char *name, uint32_t i, const char *allowed,
-                        double got, struct error *err)
-{
-    char got_text[DOUBLE_TEXT_MAX], lr[DOUBLE_TEXT_MAX];
-
-    double_text(got_text, got);
-    double_text(lr, spec->lr.v[i]);
-    if (spec->lr.n == 1)
-        return error_set(err, ST_FIELD_INVALID, "greedy.%s: must be %s lr %s, got %s", name, allowed, lr,
-                         got_text);
-    return error_set(err, ST_FIELD_INVALID, "greedy.%s[%u]: must be %s lr[%u] %s, got %s", name, i, allowed,
-                     i, lr, got_text);
-}
-
 /* best * (1 - threshold) is never above what best starts with, so that nothing would ever become best. */
 static int check_threshold(const struct greedy_params *p, struct error *err)
 {
@@ -168,9 +153,9 @@ static int check_greedylr(const struct job_spec *spec, const struct greedy_param
             continue;
         }
         if (!(min > 0 && min <= spec->lr.v[i]))
-            return refuse_bound(spec, "min_lr", i, "above 0 and at most", min, err);
+            return policy_refuse_rate(spec, "min_lr", i, "above 0 and at most", min, err);
         if (!(isfinite(max) && max >= spec->lr.v[i]))
-            return refuse_bound(spec, "max_lr", i, "finite and at least", max, err);
+            return policy_refuse_rate(spec, "max_lr", i, "finite and at least", max, err);
     }
     return check_threshold(p, err);
 }

@@ -8,7 +8,22 @@
 #define POLICIES(X)                                                                                          \
     X(greedy)                                                                                                \
     X(plateau)                                                                                               \
-    X(polynomial)
+    X(constant)                                                                                              \
+    X(step)                                                                                                  \
+    X(multi_step)                                                                                            \
+    X(exponential)                                                                                           \
+    X(cosine_annealing)                                                                                      \
+    X(cosine_annealing_warm_restarts)                                                                        \
+    X(polynomial)                                                                                            \
+    X(linear)                                                                                                \
+    X(one_cycle)                                                                                             \
+    X(constant_with_warmup)                                                                                  \
+    X(linear_with_warmup)                                                                                    \
+    X(cosine_with_warmup)                                                                                    \
+    X(cosine_with_hard_restarts)                                                                             \
+    X(polynomial_decay_with_warmup)                                                                          \
+    X(inverse_sqrt)                                                                                          \
+    X(warmup_stable_decay)
 
 #define X(name) extern const struct policy policy_##name;
 POLICIES(X)

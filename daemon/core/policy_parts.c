@@ -71,6 +71,21 @@ int policy_broadcast(const char *policy, const char *name, struct f64_list *list
     return ST_OK;
 }
 
+int policy_refuse_rate(const struct job_spec *spec, const char *name, uint32_t group, const char *allowed,
+                       double got, struct error *err)
+{
+    const char *policy = spec->policy->name;
+    char got_text[DOUBLE_TEXT_MAX], lr[DOUBLE_TEXT_MAX];
+
+    double_text(got_text, got);
+    double_text(lr, spec->lr.v[group]);
+    if (spec->lr.n == 1)
+        return error_set(err, ST_FIELD_INVALID, "%s.%s: must be %s lr %s, got %s", policy, name, allowed, lr,
+                         got_text);
+    return error_set(err, ST_FIELD_INVALID, "%s.%s[%u]: must be %s lr[%u] %s, got %s", policy, name, group,
+                     allowed, group, lr, got_text);
+}
+
 int policy_fill(struct job_spec *spec, const void *defaults, struct error *err)
 {
     const struct policy *policy = spec->policy;

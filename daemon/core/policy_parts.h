@@ -33,6 +33,11 @@ void policy_say(struct policy_outcome *out, const char *fmt, ...) __attribute__(
 int policy_broadcast(const char *policy, const char *name, struct f64_list *list, uint32_t groups,
                      struct error *err) WARN_UNUSED;
 
+/* Refuses a rate that must be "above 0 and at most" or the like the initial rate of its group:
+ * ST_FIELD_INVALID, "greedy.max_lr[1]: must be finite and at least lr[1] 0.1, got 0.05". */
+int policy_refuse_rate(const struct job_spec *spec, const char *name, uint32_t group, const char *allowed,
+                       double got, struct error *err);
+
 /* What a resolve does with every row of the table: params_fill, and then each F64_LIST is one for every
  * group, as policy_broadcast makes it.  Errors: theirs, naming "policy.name". */
 int policy_fill(struct job_spec *spec, const void *defaults, struct error *err) WARN_UNUSED;

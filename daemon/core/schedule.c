@@ -16,6 +16,7 @@ int schedule_resolve(struct job_spec *spec, struct error *err)
     int rc = policy_fill(spec, policy->schedule->defaults, err);
 
     if (rc) return rc;
+    if (policy->schedule->fill) policy->schedule->fill(spec);
     if (spec->on_nonfinite_given && spec->on_nonfinite != NONFINITE_REJECT)
         return error_set(
             err, ST_FIELD_INVALID,
@@ -125,24 +126,25 @@ void schedule_io(struct state_io *io, const struct job_spec *spec, void *state)
 
 double schedule_cosine(double progress)
 {
-    return 0.5 * (1 + cos(M_PI * progress));
+    /* There is no cosine of infinity. */
+    return 0.5 * (1 + cos(M_PI * fmin(progress, 1e300)));
 }
 
 double schedule_blend(double from, double to, double share)
 {
-    return share >= 1 && share <= 1 ? from : to + (from - to) * share;
+    return share < 1 ? to + (from - to) * share : from;
 }
 
-double schedule_progress(uint32_t t, uint64_t n)
+double schedule_progress(uint32_t t, uint32_t n)
 {
-    return t >= n ? 1 : (double)t / (double)n;
+    return t >= n ? 1 : (double)t / n;
 }
 
 double schedule_progress_after(uint32_t warmup, uint32_t total, uint32_t t)
 {
     uint32_t n = total > warmup ? total - warmup : 1;
 
-    return ((double)t - warmup) / n;
+    return (double)(t - warmup) / n;
 }
 
 int schedule_check_total(const struct job_spec *spec, uint32_t warmup, uint32_t total, struct error *err)

@@ -16,7 +16,9 @@
 struct schedule {
     /* Default parameters: a params struct, for params_fill; NULL: there are no parameters. */
     const void *defaults;
-    /* What ranges cannot say of the filled parameters, or NULL.  ST_FIELD_INVALID, as spec_resolve's. */
+    /* Fills the rows whose default depends on others; or NULL. */
+    void (*fill)(struct job_spec *spec);
+    /* What ranges cannot say of the filled parameters; or NULL.  ST_FIELD_INVALID, as spec_resolve's. */
     int (*check)(const struct job_spec *spec, struct error *err);
     /* Rate of a group after t reports, without the scale; at least 0 and never NaN. */
     double (*rate)(const struct job_spec *spec, uint32_t group, uint32_t t);
@@ -31,11 +33,24 @@ struct schedule_state {
     double data[]; /* set [groups], then formula [groups]: both 1 before an override */
 };
 
+/* In the file of a schedule: its parameters are a `struct params`, their table is `rows`, the rest
+ * `schedule`. */
+#define SCHEDULE_ROW(field, kind, flags, lo, hi)                                                             \
+    {                                                                                                        \
+#field, kind, flags, offsetof(struct params, field), lo, hi, NULL                                    \
+    }
+#define SCHEDULE_WORD(field, words)                                                                          \
+    {                                                                                                        \
+#field, PARAM_WORD, 0, offsetof(struct params, field), 0, 0, words                                   \
+    }
+#define SCHEDULE_PARAMS                                                                                      \
+    .params = rows, .n_params = sizeof(rows) / sizeof(rows[0]), .params_size = sizeof(struct params)
+
 /* The members of a struct policy that all schedules have. */
 #define SCHEDULE_COMMON                                                                                      \
-    .resolve = schedule_resolve, .state_size = schedule_state_size, .init = schedule_init,                   \
-    .step = schedule_step, .rates = schedule_rates, .set_rates = schedule_set_rates, .view = schedule_view,  \
-    .update = schedule_update, .io = schedule_io
+    .schedule = &schedule, .resolve = schedule_resolve, .state_size = schedule_state_size,                   \
+    .init = schedule_init, .step = schedule_step, .rates = schedule_rates, .set_rates = schedule_set_rates,  \
+    .view = schedule_view, .update = schedule_update, .io = schedule_io
 
 int schedule_resolve(struct job_spec *spec, struct error *err) WARN_UNUSED;
 size_t schedule_state_size(const struct job_spec *spec);
@@ -54,15 +69,16 @@ void schedule_io(struct state_io *io, const struct job_spec *spec, void *state);
 
 /* ---- what several formulas are made of ---- */
 
-/* Half a cosine: 1 at progress 0, 0 at 1, 1 again at 2. */
+/* 1 at progress 0, down to 0 at 1 and back up to 1 at 2. */
 double schedule_cosine(double progress);
-/* to + (from - to) * share: exactly `from` at share 1, `to` at 0. */
+/* to + (from - to) * share, at most `from`: exactly `from` at share 1, `to` at 0. */
 double schedule_blend(double from, double to, double share);
 /* t / n, at most 1; 1 where n is 0. */
-double schedule_progress(uint32_t t, uint64_t n);
-/* Part of the way from `warmup` to `total` reports: 0 at warmup, above 1 past total. */
+double schedule_progress(uint32_t t, uint32_t n);
+/* Part of the way from report `warmup` to report `total`: 0 at the one, 1 at the other, more after that.  t
+ * is not below warmup.  Where they are one and the same, 0, and 1 from the next on. */
 double schedule_progress_after(uint32_t warmup, uint32_t total, uint32_t t);
-/* For a check: total is not below warmup, both named as their rows. */
+/* For a check: num_training_steps is not below num_warmup_steps. */
 int schedule_check_total(const struct job_spec *spec, uint32_t warmup, uint32_t total,
                          struct error *err) WARN_UNUSED;
 

@@ -1,7 +1,7 @@
 /* PolynomialLR: the policy "polynomial".
  *
  * lr * (1 - min(t, total_iters) / total_iters) ^ power: the closed form of PyTorch's PolynomialLR
- * (torch/optim/lr_scheduler.py), which computes it from rate to rate. */
+ * (torch/optim/lr_scheduler.py). */
 #include "core/schedule.h"
 
 #include <math.h>
@@ -12,8 +12,8 @@ struct params {
 };
 
 static const struct param_def rows[] = {
-    {"total_iters", PARAM_U32, 0, offsetof(struct params, total_iters), 1, UINT32_MAX, NULL},
-    {"power", PARAM_F64, 0, offsetof(struct params, power), 0, INFINITY, NULL},
+    SCHEDULE_ROW(total_iters, PARAM_U32, 0, 1, UINT32_MAX),
+    SCHEDULE_ROW(power, PARAM_F64, 0, 0, INFINITY),
 };
 
 static const struct params defaults = {.total_iters = 5, .power = 1};
@@ -32,11 +32,4 @@ static uint64_t length(const struct job_spec *spec)
 
 static const struct schedule schedule = {.defaults = &defaults, .rate = rate, .length = length};
 
-const struct policy policy_polynomial = {
-    .name = "polynomial",
-    .params = rows,
-    .n_params = sizeof(rows) / sizeof(rows[0]),
-    .params_size = sizeof(struct params),
-    .schedule = &schedule,
-    SCHEDULE_COMMON,
-};
+const struct policy policy_polynomial = {.name = "polynomial", SCHEDULE_PARAMS, SCHEDULE_COMMON};

@@ -23,7 +23,7 @@ struct job_spec *spec_new(const struct policy *policy)
 
     if (!spec) return NULL;
     spec->policy = policy ? policy : policy_default();
-    spec->params = calloc(1, spec->policy->params_size);
+    spec->params = calloc(1, spec->policy->params_size ? spec->policy->params_size : 1);
     if (!spec->params) {
         free(spec);
         return NULL;

@@ -1,5 +1,6 @@
-/* GreedyLR and ReduceLROnPlateau against tests/conformance/: the same rates after every report, bit for bit,
- * and the same counters at the end, with the state written and read back after every report. */
+/* The schedulers against tests/conformance/, with the state written and read back after every report:
+ * GreedyLR and ReduceLROnPlateau have the same rates after every report, bit for bit, and the same counters
+ * at the end; schedules by report count have the same rates but for rounding, from creation on. */
 #include "core/greedy.h"
 #include "core/job.h"
 
@@ -148,6 +149,22 @@ static void check_final(const json_t *final, const struct policy_view *view, con
     cr_assert_eq(state->reports, final_number(final, "last_epoch"), "%s", id);
 }
 
+static void advance(const struct job_spec *spec, struct job_state **state, struct job_state **next,
+                    double value, const char *id)
+{
+    struct job_event event = {.kind = EVENT_REPORT,
+                              .report = {.value = value, .lr_cap = INFINITY, .applied_lr = NAN}};
+    struct job_state *swap = *state;
+    struct job_decision decision;
+    struct error err;
+
+    cr_assert_eq(job_step(spec, *state, &event, *next, &decision, &err), ST_OK, "%s: %s", id, err.message);
+    cr_assert_eq(decision.lrs, (*next)->data);
+    through_bytes(spec, *next, id);
+    *state = *next;
+    *next = swap;
+}
+
 static void run_vector(json_t *vector)
 {
     const char *id = json_string_value(json_object_get(vector, "id"));
@@ -155,25 +172,14 @@ static void run_vector(json_t *vector)
     struct job_spec *spec = spec_of(vector);
     struct job_state *state = malloc(job_state_size(spec)), *next = malloc(job_state_size(spec));
     struct policy_view view;
-    struct error err;
     size_t i;
 
     cr_assert_eq(json_array_size(metrics), json_array_size(rates), "%s", id);
     job_init(spec, state);
     json_array_foreach(metrics, i, v)
     {
-        struct job_event event = {.kind = EVENT_REPORT,
-                                  .report = {.value = number(v), .lr_cap = INFINITY, .applied_lr = NAN}};
-        struct job_decision decision;
-
-        cr_assert_eq(job_step(spec, state, &event, next, &decision, &err), ST_OK, "%s: %s", id, err.message);
-        cr_assert_eq(decision.lrs, next->data);
-        check_rates(next, json_array_get(rates, i), id, i);
-        through_bytes(spec, next, id);
-        struct job_state *swap = state;
-
-        state = next;
-        next = swap;
+        advance(spec, &state, &next, number(v), id);
+        check_rates(state, json_array_get(rates, i), id, i);
     }
     job_view(spec, state, &view);
     if (json_object_get(vector, "final")) check_final(json_object_get(vector, "final"), &view, state, id);
@@ -182,7 +188,39 @@ static void run_vector(json_t *vector)
     spec_free(spec);
 }
 
-static void run_file(const char *path, size_t at_least)
+static void check_near(const struct job_state *state, const json_t *want, const char *id, size_t t)
+{
+    cr_assert_eq(json_array_size(want), state->groups, "%s", id);
+    for (uint32_t g = 0; g < state->groups; g++) {
+        double lr = json_number_value(json_array_get(want, g)), got = job_lrs(state)[g];
+
+        cr_assert(fabs(got - lr) <= fmax(1e-9 * fabs(lr), 1e-15),
+                  "%s: t %zu, group %u: want %.17g, got %.17g", id, t, g, lr, got);
+    }
+}
+
+/* Values say nothing, a NaN included. */
+static void run_schedule(json_t *vector)
+{
+    static const double values[] = {1, NAN, -3, INFINITY};
+    const char *id = json_string_value(json_object_get(vector, "id"));
+    json_t *rates = json_object_get(vector, "lr"), *v;
+    struct job_spec *spec = spec_of(vector);
+    struct job_state *state = malloc(job_state_size(spec)), *next = malloc(job_state_size(spec));
+    size_t t;
+
+    job_init(spec, state);
+    json_array_foreach(rates, t, v)
+    {
+        if (t > 0) advance(spec, &state, &next, values[t % 4], id);
+        check_near(state, v, id, t);
+    }
+    free(state);
+    free(next);
+    spec_free(spec);
+}
+
+static void run_file(const char *path, void (*run)(json_t *vector), size_t at_least)
 {
     FILE *file = fopen(path, "r");
     char *line = NULL;
@@ -193,7 +231,7 @@ static void run_file(const char *path, size_t at_least)
         json_t *vector = json_loads(line, JSON_ALLOW_NUL, NULL);
 
         cr_assert_not_null(vector, "%s: line %zu is no JSON", path, n + 1);
-        run_vector(vector);
+        run(vector);
         json_decref(vector);
         n++;
     }
@@ -204,15 +242,48 @@ static void run_file(const char *path, size_t at_least)
 
 Test(core_conformance, transformers_dialect)
 {
-    run_file(CONFORMANCE_DIR "/greedy.jsonl", 150);
+    run_file(CONFORMANCE_DIR "/greedy.jsonl", run_vector, 150);
 }
 
 Test(core_conformance, greedylr_dialect)
 {
-    run_file(CONFORMANCE_DIR "/greedylr.jsonl", 140);
+    run_file(CONFORMANCE_DIR "/greedylr.jsonl", run_vector, 140);
 }
 
 Test(core_conformance, plateau)
 {
-    run_file(CONFORMANCE_DIR "/plateau.jsonl", 40);
+    run_file(CONFORMANCE_DIR "/plateau.jsonl", run_vector, 40);
+}
+
+Test(core_conformance, schedules)
+{
+    run_file(CONFORMANCE_DIR "/schedules.jsonl", run_schedule, 128);
+}
+
+/* A schedule that no trace covers would be one that nobody has compared. */
+Test(core_conformance, every_policy_has_traces)
+{
+    static const char *const paths[] = {CONFORMANCE_DIR "/greedy.jsonl", CONFORMANCE_DIR "/plateau.jsonl",
+                                        CONFORMANCE_DIR "/schedules.jsonl"};
+    bool seen[64] = {false};
+    char *line = NULL;
+    size_t size = 0;
+
+    for (size_t f = 0; f < sizeof(paths) / sizeof(paths[0]); f++) {
+        FILE *file = fopen(paths[f], "r");
+
+        cr_assert_not_null(file, "%s: run the tests from the top of the project", paths[f]);
+        while (getline(&line, &size, file) > 0) {
+            json_t *vector = json_loads(line, JSON_ALLOW_NUL, NULL);
+            const char *name = json_string_value(json_object_get(vector, "scheduler"));
+
+            for (size_t i = 0; policy_at(i); i++)
+                seen[i] |= strcmp(policy_at(i)->name, name) == 0;
+            json_decref(vector);
+        }
+        fclose(file);
+    }
+    free(line);
+    for (size_t i = 0; policy_at(i); i++)
+        cr_expect(seen[i], "%s has no trace in tests/conformance", policy_at(i)->name);
 }
