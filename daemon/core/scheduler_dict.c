@@ -371,7 +371,9 @@ int scheduler_dict_export(const struct job_spec *spec, const struct job_state *s
 
     if (!form)
         return error_set(err, ST_STATE_NOT_EXPORTABLE,
-                         "state: no scheduler in a training process has the policy %s", spec->policy->name);
+                         "state: %s has no state_dict here; build the schedule in the training process from the "
+                         "job's effective settings, and set its last_epoch to the number of reports that count",
+                         spec->policy->name);
     if (job_ramping(spec, state))
         return error_set(err, ST_STATE_NOT_EXPORTABLE,
                          "state: the ramp is not over, %u of %u reports, and %s has none; export after it",
