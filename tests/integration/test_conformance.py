@@ -66,7 +66,7 @@ class Schedules(DaemonTest):
 
     def test_simulate_and_live_with_kill(self):
         traces = vectors("schedules.jsonl")
-        self.assertEqual(len(traces), 128)
+        self.assertGreaterEqual(len(traces), 128)
         simulated, live = {}, {v["id"]: [] for v in traces}
         losses = {v["id"]: [VALUES[t % 4] for t in range(1, len(v["lr"]))] for v in traces}
         for v in traces:

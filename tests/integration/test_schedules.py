@@ -1,9 +1,11 @@
 """Schedules by report count as users meet them: settings refused by name, what GetJob shows, rounds, rewinds, forks,
 overrides, caps, pauses, changed settings, values that are not numbers."""
+import os
+import re
 import threading
 import unittest
 
-from harness import DaemonTest, num, reason
+from harness import ROOT, DaemonTest, num, reason
 
 WARMUP = {"num_warmup_steps": 2, "num_training_steps": 6}
 
@@ -238,6 +240,25 @@ class Schedules(DaemonTest):
         self.create("polynomial", {"total_iters": 4})
         self.assertEqual(self.report(1, dry_run=True)["lr"], 0.75)
         self.assertEqual(num(self.state()["lr"]), 1)
+
+
+class Documents(unittest.TestCase):
+    def test_every_schedule_is_in_the_protocol(self):
+        with open(os.path.join(ROOT, "proto", "greedylr", "v1", "scheduler.proto"), encoding="utf-8") as file:
+            contract = re.sub(r"//.*", "", file.read())
+        with open(os.path.join(ROOT, "proto", "PROTOCOL.md"), encoding="utf-8") as file:
+            text = file.read()
+        oneofs = [re.findall(r"(\w+) (\w+) = (\d+);", body) for body in re.findall(r"oneof policy \{(.*?)\}", contract, re.S)]
+        self.assertEqual(len(oneofs), 2)
+        self.assertEqual(oneofs[0], oneofs[1], "the policies of JobSpec and Shadow")
+        schedules = [(message, name) for message, name, _ in oneofs[0] if name not in ("greedy", "plateau")]
+        self.assertGreaterEqual(len(schedules), 16)
+        for message, name in schedules:
+            row = re.search(r"^\| `%s` \| (.*?)\|" % name, text, re.M)
+            self.assertIsNotNone(row, "proto/PROTOCOL.md has no row for " + name)
+            body = re.search(r"message %s \{(.*?)\}" % message, contract, re.S).group(1)
+            for field in re.findall(r"(\w+) = \d+", body):
+                self.assertIn("`%s`" % field, row.group(1), name)
 
 
 if __name__ == "__main__":
