@@ -370,10 +370,11 @@ int scheduler_dict_export(const struct job_spec *spec, const struct job_state *s
     const struct scheduler_form *form = spec->policy->form;
 
     if (!form)
-        return error_set(err, ST_STATE_NOT_EXPORTABLE,
-                         "state: %s has no state_dict here; build the schedule in the training process from the "
-                         "job's effective settings, and set its last_epoch to the number of reports that count",
-                         spec->policy->name);
+        return error_set(
+            err, ST_STATE_NOT_EXPORTABLE,
+            "state: %s has no state_dict here; build the schedule in the training process from the "
+            "job's effective settings, and set its last_epoch to the number of reports that count",
+            spec->policy->name);
     if (job_ramping(spec, state))
         return error_set(err, ST_STATE_NOT_EXPORTABLE,
                          "state: the ramp is not over, %u of %u reports, and %s has none; export after it",
