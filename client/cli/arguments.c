@@ -151,6 +151,15 @@ static bool is_job_id(const char *text)
     return n > 0 && n <= 128 && !text[n] && *text != '.' && *text != '-';
 }
 
+/* Whether field is the job asked for, which has one, and a later word is a job too: that was meant. */
+static bool is_other_job(const struct invocation *in, const struct field *field)
+{
+    const char *later = in->command->arguments[1].field;
+
+    return later && !strcmp(later, "spec.job") && !strcmp(field->path, "job") &&
+           json_object_get(in->request, "job");
+}
+
 /* The job is part of the request's path, so that what is no id must not get there. */
 static int set_field(struct invocation *in, const struct field *field, const char *value)
 {
@@ -162,6 +171,13 @@ static int set_field(struct invocation *in, const struct field *field, const cha
                            "\"%.140s\": a job's id is 1 to 128 of A-Z a-z 0-9 . _ - and does not start with "
                            "a dot or a dash",
                            value);
+    if (is_other_job(in, field)) {
+        char usage[100];
+        command_usage(in->command, usage, sizeof(usage));
+        return usage_error(in,
+                           "--job: given twice, %s and %s; the new job's id is the second word: greedylr %s",
+                           json_string_value(json_object_get(in->request, "job")), value, usage);
+    }
     return field_set(target, field, value, error, sizeof(error)) ? usage_error(in, "%s", error) : 0;
 }
 

@@ -512,6 +512,8 @@ class Refusals(CliTest):
                 (("report", "x", "--los", "1"), "mean --loss?"), (("create", "x", "--patience", "1"), "mean --greedy.patience?"),
                 (("create", "x", "--greedy.min-lt", "1"), "mean --greedy.min_lr?"), (("list", "--qqqqqqq"), "no such flag"),
                 (("--lr", "1", "create"), "in front of a command"), (("get",), "JOB is missing"), (("fork", "x"), "NEW is missing"),
+                (("fork", "x", "--job", "y"), "x and y; the new job's id is the second word: greedylr fork JOB NEW"),
+                (("fork", "--job", "x", "y"), "the second word"), (("get", "x", "--job", "y"), "given twice, as an argument"),
                 (("get", "x", "y"), "too many"), (("get", "x", "--url"), "needs a value"), (("report", "x", "--loss"), "NUMBER"),
                 (("report", "x", "--step", "-1"), "from 0 to 4294967295"), (("report", "x", "--step", "1.5"), "--step 1.5"),
                 (("report", "x", "--step", "4294967296"), "4294967295"), (("report", "x", "--step", ""), "integer"),
