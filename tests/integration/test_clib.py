@@ -320,6 +320,14 @@ class Strangers(unittest.TestCase):
             server, c = self.served(http_answer("404 X", ""), 100)
             c.do("get")
             self.assertEqual(sent(server), [])
+            with tempfile.NamedTemporaryFile("w") as long:
+                long.write("x" * 1024 + "\n")
+                long.flush()
+                failed = Driver(server.url, 100, env={"GREEDYLR_TOKEN_FILE": long.name})
+                failed.process.communicate()
+                self.assertEqual(failed.opened["code"], "invalid_argument")
+                self.assertIn(long.name, failed.opened["message"])
+                self.assertIn("longer than any token", failed.opened["message"])
             os.chmod(f.name, 0o644)
             for path, says in ((f.name, "chmod"), ("/nonexistent", "/nonexistent")):
                 failed = Driver(server.url, 100, env={"GREEDYLR_TOKEN_FILE": path})
