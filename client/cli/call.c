@@ -149,7 +149,7 @@ long session_timeout(const struct invocation *in)
     return in->command->waits ? WAIT_TIMEOUT_MS : TIMEOUT_MS;
 }
 
-/* Whether every line is a rate; there is at least one. */
+/* Whether every line is a rate, which may be 0; there is at least one. */
 static bool are_rates(const char *text)
 {
     if (!*text) return false;
@@ -157,7 +157,7 @@ static bool are_rates(const char *text)
         char *end;
         double rate = strtod(text, &end);
 
-        if (end == text || *end != '\n' || !(rate > 0) || !isfinite(rate)) return false;
+        if (end == text || *end != '\n' || !(rate >= 0) || !isfinite(rate)) return false;
         text = end + 1;
     }
     return true;

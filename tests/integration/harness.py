@@ -171,6 +171,10 @@ class DaemonTest(unittest.TestCase):
         self.d.start()
 
 
+#: Settings of a job whose second worse report takes the rate to 0.
+ZERO = {"lr": [1e-300], "greedy": {"dialect": "transformers", "factor": 1e-200, "patience": 0, "min_lr": [0], "eps": 0}}
+
+
 def wait_until(condition, seconds=20.0):
     end = time.monotonic() + seconds
     while not condition():

@@ -20,7 +20,7 @@ import threading
 import time
 import unittest
 
-from harness import BINARY, ROOT, Daemon, DaemonTest, wait_until
+from harness import BINARY, ROOT, ZERO, Daemon, DaemonTest, wait_until
 
 GREEDYLR = os.path.join(os.path.dirname(BINARY), "greedylr")
 PROTO = os.path.join(ROOT, "proto", "greedylr", "v1", "scheduler.proto")
@@ -163,6 +163,18 @@ class Life(CliTest):
                          dict(self.json("get", "a")["effective"], job="c"))
         self.assertIn("STATE_INVALID", self.cli("import", "d", "-", stdin='{"factor": 1}', code=1))
         self.assertIn("no/such/file", self.cli("import", "d", "/no/such/file", code=2))
+
+    def test_a_rate_of_zero_is_a_rate(self):
+        self.d.ok("POST", "/v1/jobs", dict(ZERO, job="z"))
+        for _ in range(3):
+            self.cli("report", "z", "--loss", "1")
+        self.assertEqual(self.cli("lr", "z"), "0\n")
+        self.assertEqual(json.loads(self.cli("lr", "z", "-o", "json"))["lrs"], [0])
+        self.assertEqual(json.loads(self.cli("report", "z", "--loss", "1", "--applied_lr", "0", "-o", "json"))["lrs"], [0])
+        for command in (("get", "z"), ("list",), ("history", "z"), ("fork", "z", "y"), ("rewind", "z", "--step", "3")):
+            self.cli(*command)
+        decisions = json.loads(self.cli("simulate", "--spec", json.dumps(ZERO), "--losses", "1,1,1", "-o", "json"))["decisions"]
+        self.assertEqual([d["lrs"] for d in decisions], [[1e-100], [1e-300], [0]])
 
     def test_ranks_wait_for_each_other(self):
         self.cli("create", "r", "--lr", "0.1", "--ranks.world_size", "2", "--ranks.deadline", "60s")

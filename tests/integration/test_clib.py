@@ -10,7 +10,7 @@ import tempfile
 import threading
 import unittest
 
-from harness import BINARY, ROOT, DaemonTest, num, wait_until
+from harness import BINARY, ROOT, ZERO, DaemonTest, num, wait_until
 
 BUILD = os.path.dirname(BINARY)
 DRIVER = os.path.join(BUILD, "clib_driver")
@@ -133,6 +133,13 @@ class Reports(ClibTest):
         self.assertTrue(self.c.report(3, 7.0)["conflict"])
         self.refused(["report", "step=4", "value=1", "rank=1"], "invalid_argument", "FIELD_INVALID", "rank")
         self.refused(["report", "step=4", "value=1", "weight=-1"], "invalid_argument", "FIELD_INVALID", "weight")
+
+    def test_a_rate_of_zero_is_a_rate(self):
+        self.c.ok("create", "z", "1e-300", json.dumps({"greedy": ZERO["greedy"]}))
+        self.assertEqual([self.c.report(step, 1.0)["lrs"] for step in (1, 2, 3)], [[1e-100], [1e-300], [0]])
+        self.assertEqual([self.c.ok(*words)["lrs"] for words in (("get",), ("wait", 3), ("begin", 3), ("rewind", 3, 2))], [[0]] * 4)
+        decision = self.c.report(4, 1.0, "applied_lr=0")
+        self.assertEqual((decision["lrs"], decision["applied_mismatch"]), ([0], False))
 
     def test_without_steps(self):
         self.c.ok("create", "s", "0.1")

@@ -56,7 +56,7 @@ class Liars(unittest.TestCase):
         for answer in ((200, {}), (200, []), (200, deep), (500, deep), (404, proxy), (401, {"code": "Unauthorized"}),
                        (503, {"code": "unavailable", "details": [{"debug": {"domain": "greedylrd", "metadata": []}}]}),
                        (503, {"code": "unavailable", "details": 7}), (200, dict(DECISION, lrs=["NaN"])),
-                       (200, dict(DECISION, lrs=[0.1, 0.2])), (200, dict(DECISION, lrs=[])), (200, dict(DECISION, lrs=[0])),
+                       (200, dict(DECISION, lrs=[0.1, 0.2])), (200, dict(DECISION, lrs=[])), (200, dict(DECISION, lrs=[-0.1])),
                        (200, dict(DECISION, lrs="0.1")), (200, dict(DECISION, best="x")), (200, dict(DECISION, num_bad="x")),
                        (200, dict(DECISION, reason=7))):
             for method in ("CreateJob", "Report"):

@@ -6,7 +6,7 @@ import os
 import random
 import unittest
 
-from harness import num
+from harness import ZERO, num
 from python_help import LOSSES, RunTest, patient
 
 from greedylr import GreedyLRError, Session, local, outage
@@ -183,6 +183,19 @@ class Sessions(RunTest):
             with self.assertRaisesRegex(ValueError, word):
                 Session("a", [0.1], self.url, **more)
         self.d.start()
+
+    def test_a_rate_of_zero_is_a_rate(self):
+        session = Session("z", ZERO["lr"], self.url, **ZERO["greedy"])
+        for want in ([1e-100], [1e-300], [0.0], [0.0]):
+            self.assertEqual(session.step(1.0, applied=session.lrs), want)
+        self.assertEqual(session.client.get_lr("z")["lrs"], [0.0])
+        self.assertEqual(session.client.report("z", 1.0, applied_lr=0.0)["lrs"], [0.0])
+        self.assertFalse(any(d["applied_mismatch"] for d in self.d.decisions("z")))
+        state = json.loads(json.dumps(session.state_dict()))
+        again = Session("z", ZERO["lr"], self.url, current=[0.0], **ZERO["greedy"])
+        again.load_state_dict(state)
+        self.assertEqual((again.lrs, again.step(1.0, applied=[0.0])), ([0.0], [0.0]))
+        self.assertFalse(again.decision["applied_mismatch"])
 
     def test_another_run_on_the_same_job_is_noticed(self):
         one, two = Session("a", [0.1], self.url), Session("a", [0.1], self.url)

@@ -90,6 +90,20 @@ class Torch(RunTest):
         late.load_state_dict(checkpoint["optimizer"])
         greedylr.GreedyLR(late, "a", self.url, patience=0).load_state_dict(checkpoint["scheduler"])
 
+    def test_an_optimizer_at_rate_zero(self):
+        optimizer = self.optimizer()
+        optimizer.param_groups[1]["lr"] = 0.0
+        with self.assertRaisesRegex(ValueError, "lr: .*0.0 in parameter group 1.*initial_lr"):
+            greedylr.GreedyLR(optimizer, "a", self.url)
+        self.assertFalse(any("initial_lr" in group for group in optimizer.param_groups))
+        optimizer.param_groups[1]["lr"] = 0.01
+        greedylr.GreedyLR(optimizer, "a", self.url)
+        for group in optimizer.param_groups:  # where a run is that went down to 0
+            group["lr"] = 0.0
+        scheduler = greedylr.GreedyLR(optimizer, "a", self.url)
+        scheduler.step(1.0)
+        self.assertEqual(scheduler.get_last_lr(), [0.1, 0.01])
+
     def test_rates_that_are_tensors(self):
         optimizer = self.optimizer()
         rate = optimizer.param_groups[0]["lr"] = self.torch.tensor(0.1)

@@ -9,7 +9,7 @@ from .messages import Decision
 
 def _rates(value: Any) -> bool:
     return (isinstance(value, list) and len(value) > 0 and
-            all(isinstance(x, float) and math.isfinite(x) and x > 0 for x in value))
+            all(isinstance(x, float) and math.isfinite(x) and x >= 0 for x in value))
 
 
 def _number(value: Any) -> bool:
@@ -64,6 +64,6 @@ _CHECKS: Dict[str, Callable[[Mapping[str, Any]], bool]] = {
 
 
 def well_formed(method: str, answer: Any) -> bool:
-    """Whether the parsed JSON has what callers of this RPC rely on: rates that are finite and above 0 among it."""
+    """Whether the parsed JSON has what callers of this RPC rely on: rates that are finite and not negative among it."""
     check = _CHECKS.get(method)
     return isinstance(answer, dict) and (check is None or check(answer))

@@ -45,7 +45,7 @@ class GreedyLRCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: Optional[Dict[str, Any]] = None) -> None:
         """Finds the job."""
         if self.session is None:
-            self.session = Session(self.job, [self.lr or self._rate()], self.url, current=[self._rate()],
+            self.session = Session(self.job, [self._rate() if self.lr is None else self.lr], self.url, current=[self._rate()],
                                    **self.options)
         self._first_epoch = True
 

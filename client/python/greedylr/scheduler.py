@@ -77,17 +77,22 @@ class GreedyLR(ReduceLROnPlateau):
             raise TypeError(f"optimizer: must have param_groups, got {type(optimizer).__name__}")
         self.optimizer = optimizer
         current = [float(group["lr"]) for group in optimizer.param_groups]
-        for group, rate in zip(optimizer.param_groups, current):
-            group.setdefault("initial_lr", rate)
+        initial = [float(group.get("initial_lr", rate)) for group, rate in zip(optimizer.param_groups, current)]
+        for i, rate in enumerate(initial):
+            if rate == 0:
+                raise ValueError(f"lr: must be above 0, got {rate!r} in parameter group {i}; give the optimizer, or the "
+                                 "group's \"initial_lr\", the rate that the policy works with; it may go to 0 itself")
         names = _names(optimizer)
         self._session = Session(
-            job, [float(group["initial_lr"]) for group in optimizer.param_groups], url, current=current,
+            job, initial, url, current=current,
             group_names=names, on_error=on_error, budget=budget, attempt=attempt, rounds=rounds, reduce=reduce,
             on_nonfinite=on_nonfinite, spec=spec, outage=outage, ranks=self._torch_ranks,
             dialect=dialect, mode=mode, factor=factor, patience=patience, threshold=threshold,
             threshold_mode=threshold_mode, cooldown=cooldown, warmup=warmup, stage_mode=stage_mode,
             min_lr=_by_group("min_lr", min_lr, names), max_lr=_by_group("max_lr", max_lr, names), eps=eps,
             smooth=smooth, smoothing=smoothing, window_size=window_size, reset_start=reset_start)
+        for group, rate in zip(optimizer.param_groups, initial):
+            group.setdefault("initial_lr", rate)
         self._as_plateau()
 
     def _torch_ranks(self) -> Ranks:

@@ -577,8 +577,8 @@ class Session:
             error = f"state_dict: has {len(state['lrs'])} rates, the optimizer has {len(self.lrs)} parameter groups"
         if error:
             return {"error": cut(error, 400)}
-        if not all(0 < float(x) < math.inf for x in state["lrs"]):
-            raise ValueError(f"lrs: must be finite and above 0, got {state['lrs']!r}")
+        if not all(0 <= float(x) < math.inf for x in state["lrs"]):
+            raise ValueError(f"lrs: must be finite and at least 0, got {state['lrs']!r}")
         if state["uid"] is not None and not isinstance(state["uid"], str):
             raise TypeError(f"uid: must be a string, got {state['uid']!r}")
         for name in ("last_step", "decided", "revision"):
