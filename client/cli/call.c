@@ -149,7 +149,7 @@ long session_timeout(const struct invocation *in)
     return in->command->waits ? WAIT_TIMEOUT_MS : TIMEOUT_MS;
 }
 
-/* Whether every line is a rate, which may be 0; there is at least one. */
+/* Whether every line is a rate; there is at least one.  A rate may be 0. */
 static bool are_rates(const char *text)
 {
     if (!*text) return false;
@@ -157,16 +157,34 @@ static bool are_rates(const char *text)
         char *end;
         double rate = strtod(text, &end);
 
-        if (end == text || *end != '\n' || !(rate >= 0) || !isfinite(rate)) return false;
+        if (end == text || *end != '\n' || !(rate >= 0) || !isfinite(rate) ||
+            strspn(text, "0123456789.eE+-") != (size_t)(end - text)) /* no hexadecimal, no spaces */
+            return false;
         text = end + 1;
     }
     return true;
 }
 
-static bool all_have(const json_t *list, const char *member)
+static bool has_rates(const json_t *object)
+{
+    const json_t *lrs = json_object_get(object, "lrs");
+
+    for (size_t i = 0; i < json_array_size(lrs); i++) {
+        const json_t *rate = json_array_get(lrs, i);
+        if (!json_is_number(rate) || json_number_value(rate) < 0) return false;
+    }
+    return json_array_size(lrs) > 0;
+}
+
+static bool is_job(const json_t *answer)
+{
+    return json_is_string(json_object_get(answer, "uid")) && has_rates(json_object_get(answer, "state"));
+}
+
+static bool all_are(const json_t *list, bool (*check)(const json_t *))
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
-        if (!json_object_get(json_array_get(list, i), member)) return false;
+        if (!check(json_array_get(list, i))) return false;
     }
     return json_is_array(list);
 }
@@ -176,12 +194,12 @@ static bool has_answer(const struct command *command, const json_t *answer)
     if (!json_is_object(answer)) return false;
     switch (command->answer) {
     case ANSWER_NONE: return json_object_size(answer) == 0;
-    case ANSWER_TEXT: return json_is_array(json_object_get(answer, "lrs"));
-    case ANSWER_JOB: return json_is_object(json_object_get(answer, "state"));
-    case ANSWER_JOBS: return all_have(json_object_get(answer, "jobs"), "uid");
-    case ANSWER_DECISION: return json_is_array(json_object_get(answer, "lrs"));
+    case ANSWER_TEXT:
+    case ANSWER_DECISION: return has_rates(answer);
+    case ANSWER_JOB: return is_job(answer);
+    case ANSWER_JOBS: return all_are(json_object_get(answer, "jobs"), is_job);
     case ANSWER_DECISIONS:
-    case ANSWER_SIMULATION: return all_have(json_object_get(answer, "decisions"), "lrs");
+    case ANSWER_SIMULATION: return all_are(json_object_get(answer, "decisions"), has_rates);
     }
     return false;
 }

@@ -29,18 +29,37 @@ class Liar(http.server.BaseHTTPRequestHandler):
 
 
 class Liars(unittest.TestCase):
-    def test_what_is_not_greedylrd_is_told(self):
+    def setUp(self):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar)
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = "http://127.0.0.1:%d" % server.server_port
-        for Liar.body in BODIES:
+        self.url = "http://127.0.0.1:%d" % server.server_port
+
+    def told(self, command, body):
+        with self.subTest(body=body[:40], command=command):
+            Liar.body = body
+            r = run(*command, "--url", self.url)
+            self.assertEqual((r.returncode, r.stdout), (3, ""))
+            self.assertIn("greedylrd", r.stderr)
+
+    def test_what_is_not_greedylrd_is_told(self):
+        for body in BODIES:
             for command in COMMANDS:
-                with self.subTest(body=Liar.body[:40], command=command):
-                    r = run(*command, "--url", url)
-                    self.assertEqual((r.returncode, r.stdout), (3, ""))
-                    self.assertIn("greedylrd", r.stderr)
+                self.told(command, body)
+
+    def test_what_is_nearly_greedylrd_is_told(self):
+        report, lr, get, history = ("report", "a", "--loss", "1"), ("lr", "a"), ("get", "a"), ("history", "a")
+        simulate = ("simulate", "--lr", "0.1", "--losses", "1,2")
+        for command, bodies in (
+                (report, (b'{"lrs":[]}', b'{"lrs":["x"]}', b'{"lrs":[0.1,-1]}', b'{"lrs":[null]}')),
+                (lr, (b"0x10\n", b"\n0.1\n", b" 0.1\n", b"-1\n", b"nan\n", b"inf\n", b"0.1")), (lr + ("-o", "json"), (b'{"lrs":[-1]}',)),
+                (get, (b'{"state":{}}', b'{"uid":"0","state":{}}', b'{"uid":5,"state":{"lrs":[1]}}', b'{"state":{"lrs":[1]}}')),
+                (("list",), (b'{"jobs":[{"uid":5}]}', b'{"jobs":[{"uid":"0","state":{"lrs":5}}]}', b'{"jobs":[7]}')),
+                (history, (b'{"decisions":[{"lrs":5}]}', b'{"decisions":[{"lrs":[0.1]},{"lrs":[]}]}')),
+                (simulate, (b'{"decisions":[{"lrs":5}]}', b'{"decisions":{}}'))):
+            for body in bodies:
+                self.told(command, body)
 
     def test_a_token_that_is_none(self):
         with tempfile.NamedTemporaryFile("w") as f:
