@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define ERROR_MAX       700
-#define TOKEN_MAX       1024
 #define TIMEOUT_MS      30000L
 #define WAIT_TIMEOUT_MS 330000L /* above the longest wait of the contract, 300 s */
 
@@ -48,9 +47,9 @@ int session_open(const struct invocation *in, struct transport **out)
 {
     const char *path =
         in->options[OPTION_TOKEN_FILE]; /* without it the transport looks at GREEDYLR_TOKEN_FILE */
-    char token[TOKEN_MAX], error[ERROR_MAX];
+    char token[TRANSPORT_TOKEN_MAX], error[ERROR_MAX];
 
-    if ((path && transport_read_token(path, token, sizeof(token), error, sizeof(error))) ||
+    if ((path && transport_read_token(path, token, error, sizeof(error))) ||
         transport_new(in->options[OPTION_URL], path ? token : NULL, out, error, sizeof(error)))
         return usage_error(in, "%s", error);
     return 0;

@@ -137,7 +137,16 @@ static int take_url(struct transport *t, const char *url, char *error, size_t si
 
 /* ---- Who asks ---- */
 
-int transport_read_token(const char *path, char *token, size_t room, char *error, size_t size)
+/* Whether the line that fgets read goes on: it found no end of it, and none is next. */
+static bool goes_on(const char *line, FILE *file)
+{
+    if (strchr(line, '\n')) return false;
+    int next = getc(file);
+    if (next == '\r') next = getc(file);
+    return next != EOF && next != '\n';
+}
+
+int transport_read_token(const char *path, char token[TRANSPORT_TOKEN_MAX], char *error, size_t size)
 {
     struct stat info;
 
@@ -148,8 +157,8 @@ int transport_read_token(const char *path, char *token, size_t room, char *error
         return -1;
     }
     bool open_to_all = info.st_mode & S_IROTH;
-    if (!fgets(token, (int)room, file)) token[0] = '\0';
-    bool cut = strlen(token) + 1 == room && token[room - 2] != '\n';
+    if (!fgets(token, TRANSPORT_TOKEN_MAX, file)) token[0] = '\0';
+    bool cut = goes_on(token, file);
     fclose(file);
     token[strcspn(token, "\r\n")] = '\0';
     if (cut) return fail(error, size, "token file %s: its first line is longer than any token", path);
@@ -165,7 +174,7 @@ static int take_token(struct transport *t, const char *token, char *error, size_
 
     const char *path = getenv("GREEDYLR_TOKEN_FILE");
     if (!token && path && *path) {
-        if (transport_read_token(path, line, sizeof line, error, size)) return -1;
+        if (transport_read_token(path, line, error, size)) return -1;
         token = line;
     }
     if (!token || !*token) return 0;

@@ -38,10 +38,11 @@ int transport_new(const char *url, const char *token, struct transport **out, ch
     __attribute__((warn_unused_result));
 void transport_free(struct transport *t);
 
-/* Reads a token, the first line of a file that not everybody may read, into token (room bytes).  0, or -1 as
- * above. */
+/* Bytes of the longest token, with its NUL. */
 #define TRANSPORT_TOKEN_MAX 1024
-int transport_read_token(const char *path, char *token, size_t room, char *error, size_t size)
+
+/* Reads a token, the first line of a file that not everybody may read.  0, or -1 as above. */
+int transport_read_token(const char *path, char token[TRANSPORT_TOKEN_MAX], char *error, size_t size)
     __attribute__((warn_unused_result));
 
 /* One request.  path: from the first slash, percent-encoded, with the query.  body: JSON, or NULL.  accept:

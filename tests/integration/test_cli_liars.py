@@ -61,14 +61,23 @@ class Liars(unittest.TestCase):
             for body in bodies:
                 self.told(command, body)
 
-    def test_a_token_that_is_none(self):
-        with tempfile.NamedTemporaryFile("w") as f:
-            f.write("x" * 3000)
+    def with_token(self, text):
+        with tempfile.NamedTemporaryFile("w", newline="") as f:
+            f.write(text)
             f.flush()
             os.chmod(f.name, 0o600)
-            r = run("list", "--token-file", f.name)
-        self.assertEqual(r.returncode, 2)
-        self.assertIn("longer than any token", r.stderr)
+            return run("list", "--token-file", f.name, "--url", self.url)
+
+    def test_a_token_that_is_none(self):
+        for text in ("x" * 3000, "x" * 1024, "x" * 1024 + "\n", "x" * 1023 + "\rx"):
+            r = self.with_token(text)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn("longer than any token", r.stderr)
+
+    def test_the_longest_token(self):
+        Liar.body = b'{"jobs":[]}'
+        for end in ("", "\n", "\r\n", "\r", "\nsecond line"):
+            self.assertEqual(self.with_token("x" * 1023 + end).returncode, 0, end)
 
 
 if __name__ == "__main__":
