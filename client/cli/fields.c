@@ -32,9 +32,19 @@ static bool is_duration(const ProtobufCFieldDescriptor *f)
     return f->type == PROTOBUF_C_TYPE_MESSAGE && !strcmp(message->name, "google.protobuf.Duration");
 }
 
-bool field_is_message(const struct field *field)
+static bool is_object_field(const struct field *field)
 {
     return field->desc->type == PROTOBUF_C_TYPE_MESSAGE && !is_duration(field->desc);
+}
+
+static bool is_list_field(const struct field *field)
+{
+    return field->desc->label == PROTOBUF_C_LABEL_REPEATED;
+}
+
+bool field_is_message(const struct field *field)
+{
+    return is_object_field(field) && !is_list_field(field);
 }
 
 bool field_is_flag(const struct field *field)
@@ -65,8 +75,7 @@ static int walk_message(struct walk *w, const ProtobufCMessageDescriptor *messag
         w->field.flag = flag_start(w);
         rc = w->visit(w->arg, &w->field);
         w->field.desc = f;
-        if (!rc && field_is_message(&w->field) && f->label != PROTOBUF_C_LABEL_REPEATED)
-            rc = walk_message(w, f->descriptor, len + (size_t)n);
+        if (!rc && field_is_message(&w->field)) rc = walk_message(w, f->descriptor, len + (size_t)n);
         w->field.path[len] = '\0';
     }
     return rc;
@@ -101,7 +110,7 @@ bool fields_find(const ProtobufCMessageDescriptor *request, const char *flag, st
 
 const char *field_type(const struct field *field)
 {
-    bool list = field->desc->label == PROTOBUF_C_LABEL_REPEATED;
+    bool list = is_list_field(field);
 
     if (is_duration(field->desc)) return "TIME";
     switch (field->desc->type) {
@@ -110,7 +119,7 @@ const char *field_type(const struct field *field)
     case PROTOBUF_C_TYPE_INT32: return list ? "N,..." : "N";
     case PROTOBUF_C_TYPE_BOOL: return "[true|false]";
     case PROTOBUF_C_TYPE_STRING: return list ? "TEXT,..." : "TEXT";
-    default: return "[JSON]";
+    default: return list ? "JSON" : "[JSON]";
     }
 }
 
@@ -179,12 +188,18 @@ static bool is_list(const json_t *value)
     return json_is_array(value);
 }
 
-static json_t *object(const struct sink *s, const char *text)
+static bool is_either(const json_t *value)
 {
-    if (!text) return json_object();
-    if (*text != '@') return parsed(s, text, "an object", is_object);
+    return is_object(value) || is_list(value);
+}
+
+/* JSON, or @ and the name of a file that has it. */
+static json_t *structured(const struct sink *s, const char *text, const char *what,
+                          bool (*is)(const json_t *))
+{
+    if (*text != '@') return parsed(s, text, what, is);
     char *content = file_read(text + 1, s->error, s->size);
-    json_t *value = content ? parsed(s, content, "an object", is_object) : NULL;
+    json_t *value = content ? parsed(s, content, what, is) : NULL;
     free(content);
     return value;
 }
@@ -200,7 +215,8 @@ static json_t *scalar(const struct sink *s, const char *text)
     case PROTOBUF_C_TYPE_INT32: return integer(s, text);
     case PROTOBUF_C_TYPE_BOOL: return boolean(s, text);
     default:
-        if (field_is_message(s->field)) return object(s, text);
+        if (is_object_field(s->field))
+            return text ? structured(s, text, "an object", is_object) : json_object();
         value = json_string(text);
         return value ? value : wrong(s, "UTF-8", "(bytes)");
     }
@@ -208,12 +224,15 @@ static json_t *scalar(const struct sink *s, const char *text)
 
 static int add_items(json_t *list, const struct sink *s, const char *text)
 {
-    json_t *more = *text == '[' ? parsed(s, text, "a list", is_list) : NULL;
     char *copy, *rest;
     int rc = 0;
 
-    if (*text == '[') {
-        rc = more ? json_array_extend(list, more) : -1;
+    if (is_object_field(s->field) || *text == '[') {
+        json_t *more = is_object_field(s->field)
+                           ? structured(s, text, "an object, or a list of them,", is_either)
+                           : parsed(s, text, "a list", is_list);
+        if (!more) return -1;
+        rc = json_is_array(more) ? json_array_extend(list, more) : json_array_append(list, more);
         json_decref(more);
         return rc;
     }
@@ -258,7 +277,7 @@ int field_set(json_t *request, const struct field *field, const char *text, char
         wrong(&s, "in an object", text ? text : "");
         return -1;
     }
-    if (field->desc->label == PROTOBUF_C_LABEL_REPEATED) {
+    if (is_list_field(field)) {
         value = old ? json_incref(old) : need(json_array());
         if (add_items(value, &s, text)) {
             json_decref(value);

@@ -28,7 +28,7 @@ int fields_walk(const ProtobufCMessageDescriptor *request, int (*visit)(void *ar
 bool fields_find(const ProtobufCMessageDescriptor *request, const char *flag, struct field *out);
 
 bool field_is_flag(const struct field *field);    /* true or false: its value may be left out */
-bool field_is_message(const struct field *field); /* an object: its value may be left out */
+bool field_is_message(const struct field *field); /* an object, no list: its value may be left out */
 /* What its value looks like: "NUMBER", "TEXT,..."; "" for a message. */
 const char *field_type(const struct field *field);
 

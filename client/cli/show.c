@@ -94,8 +94,8 @@ static void put_csv(const char *text)
     if (quote) putchar('"');
 }
 
-/* One line: the names of a message's fields, or their values in row; nested ones with a dot.  A job's
- * settings are left out: GetJob has them. */
+/* One line: the names of a message's fields, or their values in row; nested ones with a dot, lists of them in
+ * one column.  A job's settings are left out: GetJob has them. */
 static void put_csv_fields(const ProtobufCMessageDescriptor *message, const json_t *row, const char *prefix,
                            bool *first)
 {
@@ -106,7 +106,8 @@ static void put_csv_fields(const ProtobufCMessageDescriptor *message, const json
 
         if (inner == &greedylr__v1__job_spec__descriptor) continue;
         snprintf(path, sizeof(path), "%s%s", prefix, f->name);
-        if (inner && strcmp(inner->package_name, "google.protobuf")) {
+        if (inner && f->label != PROTOBUF_C_LABEL_REPEATED &&
+            strcmp(inner->package_name, "google.protobuf")) {
             strcat(path, ".");
             put_csv_fields(inner, row, path, first);
             continue;

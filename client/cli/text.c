@@ -61,6 +61,22 @@ static void print_number(FILE *out, double value, enum precision precision)
     fputs(text, out);
 }
 
+/* An element of a list: what a shadow has decided is its name and its rates, anything else its JSON. */
+static void print_object(FILE *out, const json_t *value, enum precision precision)
+{
+    const char *name = json_string_value(json_object_get(value, "name"));
+    const json_t *lrs = json_object_get(value, "lrs");
+
+    if (!lrs) lrs = json_object_get(json_object_get(value, "state"), "lrs");
+    if (!name || !json_is_array(lrs)) {
+        json_dumpf(value, out, JSON_COMPACT);
+        return;
+    }
+    char *rates = value_text(lrs, precision, ';');
+    fprintf(out, "%s=%s", name, rates);
+    free(rates);
+}
+
 static void print_value(FILE *out, const json_t *value, enum precision precision)
 {
     switch (value ? json_typeof(value) : JSON_NULL) {
@@ -69,6 +85,7 @@ static void print_value(FILE *out, const json_t *value, enum precision precision
     case JSON_REAL: print_number(out, json_real_value(value), precision); break;
     case JSON_TRUE: fputs("true", out); break;
     case JSON_FALSE: fputs("false", out); break;
+    case JSON_OBJECT: print_object(out, value, precision); break;
     default: break;
     }
 }
@@ -83,7 +100,7 @@ char *value_text(const json_t *value, enum precision precision, char separator)
     if (json_is_array(value)) {
         json_array_foreach((json_t *)value, i, item)
         {
-            if (i) fputc(separator, out);
+            if (i) fputc(json_is_object(item) ? ' ' : separator, out);
             print_value(out, item, precision);
         }
     } else {

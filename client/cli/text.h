@@ -27,7 +27,7 @@ enum precision {
 };
 
 /* Text of a JSON value: strings as they are, a list's elements joined by separator, NULL and null as "".
- * The caller frees it. */
+ * Shadows are "name=0.1;0.2 other=0.3".  The caller frees it. */
 char *value_text(const json_t *value, enum precision precision, char separator);
 
 /* Characters that text takes on a terminal, UTF-8 counted as one each. */
