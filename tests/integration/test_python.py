@@ -39,7 +39,7 @@ class Package(unittest.TestCase):
                  "google.protobuf.Duration": str, "google.protobuf.Timestamp": str}
         checked = 0
         for message in messages._MESSAGES:
-            body = re.search(r"message %s \{(.*?)\n\}" % message.__name__, contract, re.S).group(1)
+            body = re.search(r"message %s \{(?:\}|(.*?)\n\})" % message.__name__, contract, re.S).group(1) or ""
             fields = re.findall(r"(repeated|optional)?\s*([\w.]+) (\w+) = \d+[ ;\[]", body)
             want = {}
             for label, kind, name in fields:
@@ -47,7 +47,22 @@ class Package(unittest.TestCase):
                 want[name] = typing.List[one] if label == "repeated" else one
             self.assertEqual(typing.get_type_hints(message), want, message.__name__)
             checked += len(want)
-        self.assertGreater(checked, 100)
+        self.assertGreater(checked, 200)
+        for holder in ("JobSpec", "Shadow"):
+            body = re.search(r"message %s \{(.*?)\n\}" % holder, contract, re.S).group(1)
+            oneof = re.search(r"oneof policy \{(.*?)\}", body, re.S).group(1)
+            self.assertEqual({name: getattr(messages, kind) for kind, name in re.findall(r"(\w+) (\w+) = \d+;", oneof)},
+                             messages.POLICIES)
+        known = {message.__name__ for message in messages._MESSAGES}
+        self.assertEqual({name for name in re.findall(r"^message (\w+) ", contract, re.M) if name not in known
+                          and not re.search(r"(Request|Response)$|^ErrorInfo", name)}, set())
+
+    def test_doubles_are_floats(self):
+        given = {"lr": 1, "best": "-Infinity", "spec": {"cosine_with_warmup": {"num_cycles": 1, "min_lr": [0]}, "linear": {"total_iters": 3},
+                 "shadow": [{"cosine_with_hard_restarts": {"num_cycles": 2}}, {"warmup_stable_decay": {"num_cycles": 1, "num_decay_steps": 2}}]}}
+        want = {"lr": 1.0, "best": -math.inf, "spec": {"cosine_with_warmup": {"num_cycles": 1.0, "min_lr": [0.0]}, "linear": {"total_iters": 3},
+                "shadow": [{"cosine_with_hard_restarts": {"num_cycles": 2}}, {"warmup_stable_decay": {"num_cycles": 1.0, "num_decay_steps": 2}}]}}
+        self.assertEqual(repr(json.loads(json.dumps(given), object_hook=messages.with_floats)), repr(want))
 
     def test_every_rpc_is_a_method(self):
         with open(os.path.join(ROOT, "proto", "greedylr", "v1", "scheduler.proto"), encoding="utf-8") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from typing import Any, Callable, Dict, List, Mapping, get_type_hints
 
-from .messages import Decision
+from .messages import Decision, ShadowDecision
 
 
 def _rates(value: Any) -> bool:
@@ -22,7 +22,8 @@ def _all(value: Any, check: Callable[[Any], bool]) -> bool:
 
 _KINDS: Dict[Any, Callable[[Any], bool]] = {
     str: lambda value: isinstance(value, str), bool: lambda value: isinstance(value, bool), int: _number,
-    float: lambda value: isinstance(value, float), List[float]: _rates}
+    float: lambda value: isinstance(value, float), List[float]: _rates,
+    List[ShadowDecision]: lambda value: _all(value, lambda shadow: isinstance(shadow, dict))}
 _DECISION = {name: _KINDS[kind] for name, kind in get_type_hints(Decision).items()}
 
 

@@ -27,6 +27,8 @@ class Greedy(TypedDict, total=False):
     smoothing: str
     window_size: int
     reset_start: int
+    guard_ratio: float
+    guard_factor: float
 
 
 class Plateau(TypedDict, total=False):
@@ -42,11 +44,169 @@ class Plateau(TypedDict, total=False):
     eps: float
 
 
+class Constant(TypedDict, total=False):
+    """The initial rates, unchanged."""
+
+
+class Step(TypedDict, total=False):
+    """StepLR."""
+
+    step_size: int
+    gamma: float
+
+
+class MultiStep(TypedDict, total=False):
+    """MultiStepLR."""
+
+    milestones: List[int]
+    gamma: float
+
+
+class Exponential(TypedDict, total=False):
+    """ExponentialLR."""
+
+    gamma: float
+
+
+class CosineAnnealing(TypedDict, total=False):
+    """CosineAnnealingLR."""
+
+    t_max: int
+    eta_min: List[float]
+
+
+class CosineAnnealingWarmRestarts(TypedDict, total=False):
+    """CosineAnnealingWarmRestarts."""
+
+    t_0: int
+    t_mult: int
+    eta_min: List[float]
+
+
+class Polynomial(TypedDict, total=False):
+    """PolynomialLR."""
+
+    total_iters: int
+    power: float
+
+
+class Linear(TypedDict, total=False):
+    """LinearLR."""
+
+    start_factor: float
+    end_factor: float
+    total_iters: int
+
+
+class OneCycle(TypedDict, total=False):
+    """OneCycleLR."""
+
+    max_lr: List[float]
+    total_steps: int
+    pct_start: float
+    div_factor: float
+    final_div_factor: float
+    anneal_strategy: str
+    three_phase: bool
+
+
+class ConstantWithWarmup(TypedDict, total=False):
+    """get_constant_schedule_with_warmup of Transformers."""
+
+    num_warmup_steps: int
+
+
+class LinearWithWarmup(TypedDict, total=False):
+    """get_linear_schedule_with_warmup of Transformers."""
+
+    num_warmup_steps: int
+    num_training_steps: int
+
+
+class CosineWithWarmup(TypedDict, total=False):
+    """get_cosine_schedule_with_warmup of Transformers."""
+
+    num_warmup_steps: int
+    num_training_steps: int
+    num_cycles: float
+    min_lr: List[float]
+
+
+class CosineWithHardRestarts(TypedDict, total=False):
+    """get_cosine_with_hard_restarts_schedule_with_warmup of Transformers."""
+
+    num_warmup_steps: int
+    num_training_steps: int
+    num_cycles: int
+
+
+class PolynomialDecayWithWarmup(TypedDict, total=False):
+    """get_polynomial_decay_schedule_with_warmup of Transformers."""
+
+    num_warmup_steps: int
+    num_training_steps: int
+    lr_end: List[float]
+    power: float
+
+
+class InverseSqrt(TypedDict, total=False):
+    """get_inverse_sqrt_schedule of Transformers."""
+
+    num_warmup_steps: int
+    timescale: int
+
+
+class WarmupStableDecay(TypedDict, total=False):
+    """get_wsd_schedule of Transformers."""
+
+    num_warmup_steps: int
+    num_stable_steps: int
+    num_decay_steps: int
+    warmup_type: str
+    decay_type: str
+    min_lr_ratio: float
+    num_cycles: float
+
+
 class Ramp(TypedDict, total=False):
     """A linear warm-up in front of the policy; both are required."""
 
     reports: int
     start_factor: float
+
+
+class Anneal(TypedDict, total=False):
+    """A line to 0 behind the policy, over the last part of a run of known length; total_reports is required."""
+
+    total_reports: int
+    fraction: float
+
+
+class Shadow(TypedDict, total=False):
+    """A policy that watches: it is stepped with the same values and moves nothing; name is required."""
+
+    name: str
+    ramp: Ramp
+    anneal: Anneal
+    on_nonfinite: str
+    greedy: Greedy
+    plateau: Plateau
+    constant: Constant
+    step: Step
+    multi_step: MultiStep
+    exponential: Exponential
+    cosine_annealing: CosineAnnealing
+    cosine_annealing_warm_restarts: CosineAnnealingWarmRestarts
+    polynomial: Polynomial
+    linear: Linear
+    one_cycle: OneCycle
+    constant_with_warmup: ConstantWithWarmup
+    linear_with_warmup: LinearWithWarmup
+    cosine_with_warmup: CosineWithWarmup
+    cosine_with_hard_restarts: CosineWithHardRestarts
+    polynomial_decay_with_warmup: PolynomialDecayWithWarmup
+    inverse_sqrt: InverseSqrt
+    warmup_stable_decay: WarmupStableDecay
 
 
 class Ranks(TypedDict, total=False):
@@ -65,12 +225,30 @@ class JobSpec(TypedDict, total=False):
     lr: List[float]
     group_names: List[str]
     ramp: Ramp
+    anneal: Anneal
     ranks: Ranks
     on_nonfinite: str
     strict: bool
     labels: List[str]
+    shadow: List[Shadow]
     greedy: Greedy
     plateau: Plateau
+    constant: Constant
+    step: Step
+    multi_step: MultiStep
+    exponential: Exponential
+    cosine_annealing: CosineAnnealing
+    cosine_annealing_warm_restarts: CosineAnnealingWarmRestarts
+    polynomial: Polynomial
+    linear: Linear
+    one_cycle: OneCycle
+    constant_with_warmup: ConstantWithWarmup
+    linear_with_warmup: LinearWithWarmup
+    cosine_with_warmup: CosineWithWarmup
+    cosine_with_hard_restarts: CosineWithHardRestarts
+    polynomial_decay_with_warmup: PolynomialDecayWithWarmup
+    inverse_sqrt: InverseSqrt
+    warmup_stable_decay: WarmupStableDecay
 
 
 class Round(TypedDict, total=False):
@@ -104,6 +282,14 @@ class JobState(TypedDict, total=False):
     at_max: bool
     plateaued: bool
     open_round: Round
+    shadow: List[ShadowState]
+
+
+class ShadowState(TypedDict, total=False):
+    """Where a shadow stands."""
+
+    name: str
+    state: JobState
 
 
 class Job(TypedDict, total=False):
@@ -119,6 +305,16 @@ class Job(TypedDict, total=False):
     state: JobState
     create_time: str
     update_time: str
+
+
+class ShadowDecision(TypedDict, total=False):
+    """What a shadow decided."""
+
+    name: str
+    lr: float
+    lrs: List[float]
+    action: str
+    reason: str
 
 
 class Decision(TypedDict, total=False):
@@ -149,6 +345,7 @@ class Decision(TypedDict, total=False):
     time: str
     actor: str
     ranks: int
+    shadow: List[ShadowDecision]
 
 
 class ReportRequest(TypedDict, total=False):
@@ -201,15 +398,40 @@ class SimulateResponse(TypedDict, total=False):
     decisions: List[Decision]
 
 
-_MESSAGES = (Greedy, Plateau, Ramp, Ranks, JobSpec, Round, JobState, Job, Decision, ReportRequest, Status, BatchResult,
-             GetLrResponse, SimulateResponse)
-_DOUBLES: FrozenSet[str] = frozenset(name for message in _MESSAGES for name, kind in get_type_hints(message).items()
-                                     if kind in (float, List[float]))
+#: The messages that move rates, by the field of JobSpec and of Shadow that chooses them.
+POLICIES: Dict[str, Any] = {
+    "greedy": Greedy, "plateau": Plateau, "constant": Constant, "step": Step, "multi_step": MultiStep,
+    "exponential": Exponential, "cosine_annealing": CosineAnnealing,
+    "cosine_annealing_warm_restarts": CosineAnnealingWarmRestarts, "polynomial": Polynomial, "linear": Linear,
+    "one_cycle": OneCycle, "constant_with_warmup": ConstantWithWarmup, "linear_with_warmup": LinearWithWarmup,
+    "cosine_with_warmup": CosineWithWarmup, "cosine_with_hard_restarts": CosineWithHardRestarts,
+    "polynomial_decay_with_warmup": PolynomialDecayWithWarmup, "inverse_sqrt": InverseSqrt,
+    "warmup_stable_decay": WarmupStableDecay}
+_MESSAGES = (*POLICIES.values(), Ramp, Anneal, Shadow, Ranks, JobSpec, Round, JobState, ShadowState, Job, ShadowDecision,
+             Decision, ReportRequest, Status, BatchResult, GetLrResponse, SimulateResponse)
+
+
+def _names(kinds: Any, message: Any) -> FrozenSet[str]:
+    return frozenset(name for name, kind in get_type_hints(message).items() if kind in kinds)
+
+
+_NONE: FrozenSet[str] = frozenset()
+_DOUBLES = _NONE.union(*(_names((float, List[float]), message) for message in _MESSAGES))
+#: Doubles that are whole numbers in another message; these are known by the policy around them.
+_SHARED = _DOUBLES & _NONE.union(*(_names((int, List[int]), message) for message in _MESSAGES))
+_SHARED_OF = {policy: _SHARED & _names((float,), message) for policy, message in POLICIES.items()}
+
+
+def _to_floats(message: Dict[str, Any], names: FrozenSet[str]) -> None:
+    for name in names & message.keys():
+        value = message[name]
+        message[name] = [float(x) for x in value] if isinstance(value, list) else float(value)
 
 
 def with_floats(message: Dict[str, Any]) -> Dict[str, Any]:
     """json's object_hook: ProtoJSON writes 1.0 as 1 and the numbers that are not finite as strings."""
-    for name in _DOUBLES & message.keys():
-        value = message[name]
-        message[name] = [float(x) for x in value] if isinstance(value, list) else float(value)
+    _to_floats(message, _DOUBLES - _SHARED)
+    for policy in POLICIES.keys() & message.keys():
+        if _SHARED_OF[policy] and isinstance(message[policy], dict):
+            _to_floats(message[policy], _SHARED_OF[policy])
     return message
