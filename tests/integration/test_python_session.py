@@ -179,8 +179,22 @@ class Sessions(RunTest):
         for more, word in (({"on_error": "ignore"}, "on_error"), ({"budget": 0}, "budget"), ({"factor": 3}, "factor"),
                            ({"reduce": "sum"}, "reduce"), ({"attempt": -1}, "attempt"), ({"pace": 1}, "pace"),
                            ({"on_error": "local", "dialect": "transformers"}, "dialect"),
-                           ({"on_error": "local", "spec": {"plateau": {}}}, "plateau")):
-            with self.assertRaisesRegex(ValueError, word):
+                           ({"on_error": "local", "spec": {"plateau": {}}}, "on_error: plateau cannot"),
+                           ({"on_error": "local", "policy": {"cosine_annealing": {"t_max": 5}}}, "on_error: cosine_annealing cannot"),
+                           ({"on_error": "local", "ramp": {"reports": 1, "start_factor": 0.5}}, "on_error: ramp cannot"),
+                           ({"on_error": "local", "anneal": {"total_reports": 5}}, "on_error: anneal cannot"),
+                           ({"on_error": "local", "guard_ratio": 2}, "on_error: guard_ratio cannot"),
+                           ({"policy": "cosine"}, "policy: .*there are greedy, plateau"), ({"policy": {}}, "policy"),
+                           ({"policy": {"step": {}, "linear": {}}}, "policy"), ({"policy": {"step": 3}}, "step: must be its settings"),
+                           ({"policy": {"step": {"size": 3}}}, "size: no such setting of step; there are step_size, gamma"),
+                           ({"policy": "constant", "factor": 0.5}, "factor: is a setting of greedy"),
+                           ({"policy": "constant", "spec": {"greedy": {}}}, "policy: spec has one too"),
+                           ({"spec": {"greedy": {}, "linear": {}}}, "greedy and linear"), ({"spec": {"rank": {}}}, "rank: no such"),
+                           ({"spec": {"lr": [0.2]}}, "lr is"), ({"spec": {"job": "b"}}, "job is"),
+                           ({"shadow": [{"plateau": {}}]}, "shadow"), ({"shadow": [{"name": "p", "plateau": {"x": 1}}]}, "x: no such"),
+                           ({"guard_ratio": 1}, "guard_ratio"), ({"guard_ratio": 2, "mode": "max"}, "guard_ratio"),
+                           ({"guard_ratio": 2, "dialect": "transformers"}, "guard_ratio")):
+            with self.subTest(more=more), self.assertRaisesRegex(ValueError, word):
                 Session("a", [0.1], self.url, **more)
         self.d.start()
 
@@ -196,6 +210,40 @@ class Sessions(RunTest):
         again.load_state_dict(state)
         self.assertEqual((again.lrs, again.step(1.0, applied=[0.0])), ([0.0], [0.0]))
         self.assertFalse(again.decision["applied_mismatch"])
+
+    def test_the_rate_a_job_begins_with_is_used(self):
+        session = Session("r", [0.1], self.url, ramp={"reports": 2, "start_factor": 0.25})
+        self.assertEqual(session.lrs, [0.025])
+        session.step(1.0, applied=session.lrs)
+        self.assertFalse(session.decision["applied_mismatch"])
+        again = Session("r", [0.1], self.url, current=[0.07], ramp={"reports": 2, "start_factor": 0.25})
+        self.assertEqual(again.lrs, [0.07])  # where a checkpoint left it, for all that is known
+        Session("o", [0.1], self.url)
+        self.d.ok("POST", "/v1/jobs/o:setLr", {"lr": [0.3]})
+        self.assertEqual(Session("o", [0.1], self.url).lrs, [0.3])
+        self.d.kill()
+        with self.assertLogs("greedylr", "WARNING"):
+            late = Session("l", [0.1], self.url, ramp={"reports": 2, "start_factor": 0.25}, outage=patient(0.3, real=True)[1])
+        self.assertEqual(late.lrs, [0.1])
+        self.d.start()
+        late._outage.closed()
+        self.assertEqual(late.step(1.0, applied=[0.1]), [0.0625])
+        self.assertFalse(late.decision["applied_mismatch"])
+
+    def test_policies(self):
+        session = Session("p", [0.1, 0.2], self.url, group_names=["x", "y"], policy={"plateau": {"patience": 0, "min_lr": {"y": 0.02, "x": 0.05}}})
+        self.assertEqual([list(session.step(x)) for x in (1.0, 2.0)], [[0.1, 0.2], [0.05, 0.020000000000000004]])
+        spec = self.d.ok("GET", "/v1/jobs/p")["spec"]
+        self.assertEqual(spec["plateau"], {"patience": 0, "min_lr": [0.05, 0.02]})
+        turned = Session("p", [0.2, 0.1], self.url, group_names=["y", "x"], policy={"plateau": {"patience": 0, "min_lr": [0.02, 0.05]}})
+        self.assertEqual(turned.step(3.0, 3), [0.020000000000000004, 0.05])
+        for more in ({"spec": {"plateau": {}}}, {"policy": "plateau"}, {"spec": {"job": "q", "lr": [0.1], "plateau": {}}}):
+            self.assertEqual(Session("q", [0.1], self.url, **more).client.get_job("q")["spec"]["plateau"], {})
+        self.assertEqual(Session("g", [0.1], self.url, spec={"greedy": {"patience": 7}}, factor=0.5).client.get_job("g")["spec"]["greedy"],
+                         {"patience": 7, "factor": 0.5})
+        with self.assertRaises(GreedyLRError) as caught:
+            Session("g", [0.1], self.url, policy="plateau")
+        self.assertEqual(caught.exception.reason, "JOB_EXISTS")
 
     def test_another_run_on_the_same_job_is_noticed(self):
         one, two = Session("a", [0.1], self.url), Session("a", [0.1], self.url)
@@ -365,7 +413,7 @@ class Sessions(RunTest):
         session = Session("a", [0.1], self.url, patience=0)
         with self.assertLogs("greedylr", "WARNING") as logged:
             session.load_state_dict(state)
-        self.assertIn("loaded rates", logged.output[0])
+        self.assertIn("rates in use", logged.output[0])
         self.assertEqual((session.lrs, self.d.ok("GET", "/v1/jobs/a")["state"]["lrs"]), (lrs, lrs))
         session.step(1.0)
         self.assertEqual(self.values(), [(5, 1.0)])

@@ -90,6 +90,21 @@ class Torch(RunTest):
         late.load_state_dict(checkpoint["optimizer"])
         greedylr.GreedyLR(late, "a", self.url, patience=0).load_state_dict(checkpoint["scheduler"])
 
+    def test_policies(self):
+        optimizer = self.optimizer()
+        scheduler = greedylr.GreedyLR(optimizer, job="x", url=self.url, policy={"plateau": {"factor": 0.5, "min_lr": {"head": 0.001, "body": 0.02}}},
+                                      ramp={"reports": 2, "start_factor": 0.5}, spec={"labels": ["a=b"]})
+        self.assertEqual([group["lr"] for group in optimizer.param_groups], [0.05, 0.005])
+        self.assertEqual(scheduler.get_last_lr(), [0.05, 0.005])
+        self.assertEqual((scheduler.factor, scheduler.patience, scheduler.min_lrs, scheduler.mode), (0.5, 10, [0.02, 0.001], "min"))
+        self.assertEqual([group["initial_lr"] for group in optimizer.param_groups], [0.1, 0.01])
+        spec = self.d.ok("GET", "/v1/jobs/x")["spec"]
+        self.assertEqual((spec["plateau"], spec["labels"]), ({"factor": 0.5, "min_lr": [0.02, 0.001]}, ["a=b"]))
+        with self.assertRaisesRegex(ValueError, "value: plateau decides on it"):
+            scheduler.step()
+        with self.assertRaisesRegex(ValueError, "ranks: is for rounds=True"):
+            greedylr.GreedyLR(optimizer, "y", self.url, ranks={"quorum": 1})
+
     def test_an_optimizer_at_rate_zero(self):
         optimizer = self.optimizer()
         optimizer.param_groups[1]["lr"] = 0.0

@@ -45,8 +45,10 @@ class GreedyLRCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: Optional[Dict[str, Any]] = None) -> None:
         """Finds the job."""
         if self.session is None:
-            self.session = Session(self.job, [self._rate() if self.lr is None else self.lr], self.url, current=[self._rate()],
-                                   **self.options)
+            initial = self._rate() if self.lr is None else self.lr
+            self.session = Session(self.job, [initial], self.url, current=[self._rate()], **self.options)
+            if self.session.lrs != [self._rate()]:  # a warm-up begins elsewhere
+                self.model.optimizer.learning_rate = self.session.lrs[0]
         self._first_epoch = True
 
     def on_epoch_end(self, epoch: int, logs: Optional[Dict[str, Any]] = None) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 DEFAULTS: Dict[str, Dict[str, Any]] = {
     "greedylr": {"mode": "min", "factor": 0.8, "patience": 2, "threshold": 1e-3, "threshold_mode": "rel",
                  "cooldown": 0, "warmup": 0, "stage_mode": "continue", "min_lr": None, "max_lr": None, "eps": 0.0,
-                 "smooth": True, "smoothing": "median", "window_size": 5, "reset_start": 0},
+                 "smooth": True, "smoothing": "median", "window_size": 5, "reset_start": 0, "guard_ratio": 0.0,
+                 "guard_factor": 0.5},
     "transformers": {"mode": "min", "factor": 0.95, "patience": 10, "threshold": 1e-6, "threshold_mode": "abs",
                      "cooldown": 0, "warmup": 0, "stage_mode": "hold", "min_lr": 1e-3, "max_lr": 1.0, "eps": 1e-8,
                      "smooth": False, "smoothing": "mean", "window_size": 50, "reset_start": 500},
@@ -48,6 +49,8 @@ FIELDS: Dict[str, Tuple[str, Callable[[Any], bool]]] = {
     "smoothing": _words("mean", "median", "ema"),
     "window_size": _whole(1, 1000),
     "reset_start": _whole(0, 2**31 - 1),
+    "guard_ratio": ("a number above 1, or 0: off", lambda x: _is_number(x) and (x == 0 or 1 < x < math.inf)),
+    "guard_factor": ("a number between 0 and 1", lambda x: _is_number(x) and 0 < x < 1),
 }
 
 
@@ -72,6 +75,16 @@ class Settings(NamedTuple):
     smoothing: str
     window_size: int
     reset_start: int
+    guard_ratio: float = 0.0
+    guard_factor: float = 0.5
+
+
+def rates_of(lr: Sequence[float]) -> List[float]:
+    """Initial rates as floats; ValueError where one is not finite and above 0."""
+    for i, x in enumerate(lr):
+        if not (math.isfinite(x) and x > 0):
+            raise ValueError(f"lr: must be finite and above 0, got {x!r} in parameter group {i}")
+    return [float(x) for x in lr]
 
 
 def _bound(name: str, given: Any, lr: Sequence[float], default: Callable[[float], float]) -> List[float]:
@@ -100,12 +113,10 @@ def settings(lr: Sequence[float], given: Mapping[str, Any], on_nonfinite: Option
         raise ValueError(f"on_nonfinite: must be one of bad, skip, cut, reject, got {on_nonfinite!r}")
     if on_nonfinite is not None and dialect == "transformers":
         raise ValueError("on_nonfinite: does not apply to the transformers dialect; leave it out")
-    for i, x in enumerate(lr):
-        if not (math.isfinite(x) and x > 0):
-            raise ValueError(f"lr: must be finite and above 0, got {x!r} in parameter group {i}")
+    rates = rates_of(lr)
     unknown = fields.keys() - DEFAULTS[dialect].keys()
     if unknown:
-        raise ValueError(f"{min(unknown)}: no such setting of GreedyLR")
+        raise ValueError(f"{min(unknown)}: no such setting of GreedyLR in the dialect {dialect}")
     for name, value in fields.items():
         if name in FIELDS and not FIELDS[name][1](value):
             raise ValueError(f"{name}: must be {FIELDS[name][0]}, got {value!r}")
@@ -116,11 +127,13 @@ def settings(lr: Sequence[float], given: Mapping[str, Any], on_nonfinite: Option
         if full["mode"] == "min" and full["threshold_mode"] == "rel" and full["threshold"] >= 1:
             raise ValueError(f"threshold: must be below 1 with mode min and threshold_mode rel, got "
                              f"{full['threshold']!r}")
+        if full["guard_ratio"] and full["mode"] != "min":
+            raise ValueError(f"guard_ratio: applies to mode min only, got mode {full['mode']!r}; leave it out")
         for i, x in enumerate(lr):
             if not (full["min_lr"][i] > 0 and full["min_lr"][i] <= x <= full["max_lr"][i] < math.inf):
                 raise ValueError(f"min_lr, max_lr: must be 0 < min_lr <= lr <= max_lr, got {full['min_lr'][i]!r}, "
                                  f"lr {x!r}, {full['max_lr'][i]!r} in parameter group {i}")
-    return Settings(dialect=dialect, on_nonfinite=on_nonfinite or "bad", lr=[float(x) for x in lr], **full)
+    return Settings(dialect=dialect, on_nonfinite=on_nonfinite or "bad", lr=rates, **full)
 
 
 def combine(values: Sequence[float], weights: Sequence[float], reduce: str) -> float:

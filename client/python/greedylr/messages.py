@@ -407,8 +407,8 @@ POLICIES: Dict[str, Any] = {
     "cosine_with_warmup": CosineWithWarmup, "cosine_with_hard_restarts": CosineWithHardRestarts,
     "polynomial_decay_with_warmup": PolynomialDecayWithWarmup, "inverse_sqrt": InverseSqrt,
     "warmup_stable_decay": WarmupStableDecay}
-_MESSAGES = (*POLICIES.values(), Ramp, Anneal, Shadow, Ranks, JobSpec, Round, JobState, ShadowState, Job, ShadowDecision,
-             Decision, ReportRequest, Status, BatchResult, GetLrResponse, SimulateResponse)
+_MESSAGES = (*POLICIES.values(), Ramp, Anneal, Shadow, Ranks, JobSpec, Round, JobState, ShadowState, Job,
+             ShadowDecision, Decision, ReportRequest, Status, BatchResult, GetLrResponse, SimulateResponse)
 
 
 def _names(kinds: Any, message: Any) -> FrozenSet[str]:

@@ -2,6 +2,7 @@
 
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
     greedy = GreedyLR(job="run-7", lr=0.01)
+    opt_state = greedy.put(optimizer.init(params))             # a warm-up begins at another rate than lr
     ...
     opt_state = greedy.update(opt_state, validation_loss)      # between jitted steps; nothing is traced again
 """

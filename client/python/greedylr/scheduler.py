@@ -2,16 +2,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union, cast
 
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .client import Client
 from .distributed import Ranks, torch_ranks
-from .messages import Decision, JobSpec
+from .messages import Anneal, Decision, JobSpec, Ramp, Shadow
+from .messages import Ranks as RanksMessage
 from .outage import Outage
 from .session import Session
+from .spec import Policy
 
 Rates = Union[float, Sequence[float], Mapping[str, float], None]
 
@@ -20,16 +22,6 @@ def _names(optimizer: Any) -> Optional[List[str]]:
     """The groups' names, where every group has one: {"params": ..., "name": "backbone"}."""
     names = [group.get("name") for group in optimizer.param_groups]
     return [str(name) for name in names] if all(name is not None for name in names) else None
-
-
-def _by_group(field: str, rates: Rates, names: Optional[Sequence[str]]) -> Any:
-    """Rates given by the names of groups, as a list."""
-    if not isinstance(rates, Mapping):
-        return list(rates) if isinstance(rates, (list, tuple)) else rates
-    if names is None or set(rates) != set(names):
-        raise ValueError(f"{field}: names groups {sorted(rates)}, the optimizer has {names}; "
-                         "name every group: {'params': ..., 'name': ...}")
-    return [rates[name] for name in names]
 
 
 class GreedyLR(ReduceLROnPlateau):
@@ -50,26 +42,38 @@ class GreedyLR(ReduceLROnPlateau):
                   job, and a restart may then build the groups in another order.
     job           id of the job, the same in every restart of the run: 1 to 128 of A-Z a-z 0-9 . _ -
     url           of the daemon, or a Client; None: GREEDYLR_URL, else http://127.0.0.1:8571.
-    dialect ... reset_start  GreedyLR's settings; None: the daemon's defaults.  min_lr and max_lr: one rate, one per
-                  group, or by the groups' names.
+    policy        what moves the rates where it is not GreedyLR, with its settings, {"cosine_annealing": {"t_max":
+                  100}}, or the name of one that needs none, "constant".  The contract has them all.  A schedule by
+                  count moves with each step(): call that as often as its numbers mean, each epoch or each iteration.
+    dialect ... guard_factor  GreedyLR's settings; None: the daemon's defaults.  min_lr, max_lr and the like: one rate,
+                  one per group, or by the groups' names.
+    ramp, anneal, shadow  as in the contract: a warm-up in front of the policy, a line to 0 over the last part of a run
+                  of known length, policies that only watch (see last_decision["shadow"] and the job's history).
     on_nonfinite  what a NaN or an infinity does: "bad" (the default: counts as worse), "skip", "cut", "reject".
     on_error      while the daemon is away: "hold" (the default) keeps the rates and hands the losses in, in order,
-                  when it is back; "local" decides by the same rules in the process, and hands them in as well; "raise"
-                  raises, for tests.
+                  when it is back; "local" decides by GreedyLR's rules in the process, and hands them in as well (not
+                  with another policy, ramp, anneal or guard_ratio); "raise" raises, for tests.
     budget        seconds one call may take, retries included.  Once they are spent calls return at once, with one probe
                   of at most 0.5 s every 10 s, until the daemon answers.
+    ranks         with rounds: quorum and deadline of the daemon's rounds.
     rounds, reduce, attempt, spec, outage  see greedylr.session.Session.
+
+    Where the job has no decisions yet the optimizer gets the rates that the job begins with: 0, where a warm-up from 0
+    does.  The groups' initial rates are never 0.
 
     Raises ValueError for bad arguments and GreedyLRError where the daemon refuses; not where it is away.
     """
 
     def __init__(self, optimizer: Any, job: str, url: Union[str, Client, None] = None, *,
-                 dialect: Optional[str] = None, mode: Optional[str] = None, factor: Optional[float] = None,
-                 patience: Optional[int] = None, threshold: Optional[float] = None,
+                 policy: Optional[Policy] = None, dialect: Optional[str] = None, mode: Optional[str] = None,
+                 factor: Optional[float] = None, patience: Optional[int] = None, threshold: Optional[float] = None,
                  threshold_mode: Optional[str] = None, cooldown: Optional[int] = None, warmup: Optional[int] = None,
                  stage_mode: Optional[str] = None, min_lr: Rates = None, max_lr: Rates = None,
                  eps: Optional[float] = None, smooth: Optional[bool] = None, smoothing: Optional[str] = None,
                  window_size: Optional[int] = None, reset_start: Optional[int] = None,
+                 guard_ratio: Optional[float] = None, guard_factor: Optional[float] = None,
+                 ramp: Optional[Ramp] = None, anneal: Optional[Anneal] = None,
+                 shadow: Optional[Sequence[Shadow]] = None, ranks: Optional[RanksMessage] = None,
                  on_nonfinite: Optional[str] = None, on_error: str = "hold", budget: float = 5.0,
                  rounds: bool = False, reduce: str = "mean", attempt: Optional[int] = None,
                  spec: Optional[JobSpec] = None, outage: Optional[Outage] = None) -> None:
@@ -80,20 +84,24 @@ class GreedyLR(ReduceLROnPlateau):
         initial = [float(group.get("initial_lr", rate)) for group, rate in zip(optimizer.param_groups, current)]
         for i, rate in enumerate(initial):
             if rate == 0:
-                raise ValueError(f"lr: must be above 0, got {rate!r} in parameter group {i}; give the optimizer, or the "
-                                 "group's \"initial_lr\", the rate that the policy works with; it may go to 0 itself")
-        names = _names(optimizer)
+                raise ValueError(f"lr: must be above 0, got {rate!r} in parameter group {i}; give the optimizer, or "
+                                 "the group's \"initial_lr\", the rate to start from; the policy may go to 0 itself")
+        if ranks is not None and not rounds:
+            raise ValueError("ranks: is for rounds=True; without it one report has what the ranks combined")
+        whole = spec if ranks is None else cast(JobSpec, {**cast(Dict[str, Any], spec or {}), "ranks": ranks})
         self._session = Session(
-            job, initial, url, current=current,
-            group_names=names, on_error=on_error, budget=budget, attempt=attempt, rounds=rounds, reduce=reduce,
-            on_nonfinite=on_nonfinite, spec=spec, outage=outage, ranks=self._torch_ranks,
-            dialect=dialect, mode=mode, factor=factor, patience=patience, threshold=threshold,
-            threshold_mode=threshold_mode, cooldown=cooldown, warmup=warmup, stage_mode=stage_mode,
-            min_lr=_by_group("min_lr", min_lr, names), max_lr=_by_group("max_lr", max_lr, names), eps=eps,
-            smooth=smooth, smoothing=smoothing, window_size=window_size, reset_start=reset_start)
+            job, initial, url, current=current, group_names=_names(optimizer), on_error=on_error, budget=budget,
+            attempt=attempt, rounds=rounds, reduce=reduce, policy=policy, ramp=ramp, anneal=anneal, shadow=shadow,
+            on_nonfinite=on_nonfinite, spec=whole, outage=outage, ranks=self._torch_ranks, dialect=dialect,
+            mode=mode, factor=factor, patience=patience, threshold=threshold, threshold_mode=threshold_mode,
+            cooldown=cooldown, warmup=warmup, stage_mode=stage_mode, min_lr=min_lr, max_lr=max_lr, eps=eps,
+            smooth=smooth, smoothing=smoothing, window_size=window_size, reset_start=reset_start,
+            guard_ratio=guard_ratio, guard_factor=guard_factor)
         for group, rate in zip(optimizer.param_groups, initial):
             group.setdefault("initial_lr", rate)
         self._as_plateau()
+        if self._session.lrs != current:
+            self._use(self._session.lrs)
 
     def _torch_ranks(self) -> Ranks:
         return torch_ranks(self._device)
@@ -101,12 +109,11 @@ class GreedyLR(ReduceLROnPlateau):
     def _as_plateau(self) -> None:
         """The attributes that torch's class has, for code that reads them.  Its constructor is not called: it changed
         from version to version, takes factors and optimizers in its own way, and makes nothing that is used here."""
-        config = self._session.config
-        self.mode, self.threshold, self.threshold_mode = config.mode, config.threshold, config.threshold_mode
-        self.factor, self.patience, self.cooldown, self.eps = (config.factor, config.patience, config.cooldown,
-                                                               config.eps)
-        self.min_lrs, self.default_min_lr = list(config.min_lr), None
-        self.mode_worse = math.inf if config.mode == "min" else -math.inf
+        plateau = self._session.run_spec.plateau()
+        for name in ("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "eps"):
+            setattr(self, name, plateau[name])
+        self.min_lrs, self.default_min_lr = list(plateau["min_lr"]), None
+        self.mode_worse = math.inf if plateau["mode"] == "min" else -math.inf
         self.best, self.num_bad_epochs, self.cooldown_counter = self.mode_worse, 0, 0
         self.last_epoch, self.verbose = 0, False
         self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
@@ -134,11 +141,12 @@ class GreedyLR(ReduceLROnPlateau):
         """Values that still wait to be handed in."""
         return len(self._session.missed.items)
 
-    def step(self, metrics: Any, epoch: Optional[int] = None, *,
+    def step(self, metrics: Any = None, epoch: Optional[int] = None, *,
              weight: float = 1.0) -> None:
         """Reports a value and sets the optimizer's rates.
 
-        metrics  the validation value of this rank: a number, or a tensor of one element.
+        metrics  the validation value of this rank: a number, or a tensor of one element.  A schedule by count does
+                 without, but for shadows that look at it; what there is is recorded.
         epoch    the step's number (epoch, or iteration), 0 to 2**32 - 1, growing; None: the last one + 1, from 1.
                  Give it where something else may call step twice for one evaluation: the second changes nothing.
         weight   samples behind the value, for the mean over ranks; 0 for a rank that saw none.

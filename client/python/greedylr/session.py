@@ -20,9 +20,10 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from .client import Client
 from .distributed import Alone, Ranks, cut, encode
 from .errors import NOT_GREEDYLRD, GreedyLRError, no_answer, of_item
-from .local import LocalGreedy, combine, settings
-from .messages import Decision, Job, JobSpec, ReportRequest
+from .local import LocalGreedy, combine
+from .messages import Anneal, Decision, Job, JobSpec, Ramp, ReportRequest, Shadow
 from .outage import Missed, MissedQueue, Outage, Window
+from .spec import Policy, RunSpec
 
 log = logging.getLogger("greedylr")
 
@@ -63,24 +64,32 @@ class Session:
     attempt       restart counter of the run, if its launcher keeps one that never goes back; None: see above.
     rounds        every rank reports for itself and the daemon combines; else rank 0 reports what the ranks combined.
     reduce        how values become one: "mean" (weighted), "min", "max", "median", "first".
-    on_nonfinite  what a NaN does: "bad" (the default), "skip", "cut", "reject".
-    spec          more fields of the JobSpec: labels, strict, ramp, ranks (quorum and deadline).
+    policy        what moves the rates, with its settings: {"cosine_annealing": {"t_max": 100}}, or the name of one that
+                  needs none, "constant"; None: GreedyLR.  on_error="local" is for GreedyLR alone.
+    ramp, anneal, shadow, on_nonfinite  as in the contract: a warm-up in front of the policy, a line to 0 at the end,
+                  policies that only watch, what a NaN does ("bad", the default, "skip", "cut", "reject").
+    spec          a JobSpec, or what of it is not given otherwise: labels, strict, ranks (quorum, deadline), a policy.
     ranks         asked for the process's ranks at construction and at every call; all of them construct a Session.
     outage        budget and circuit breaker to use instead of a new one.
     greedy        GreedyLR's settings by name; None and absent: the daemon's defaults.
+
+    Rates of groups (min_lr, eta_min, ...) are one for all, one per group, or by the groups' names.
 
     Constructing creates the job if it is not there, and does not fail where the daemon is away.  Raises ValueError for
     bad arguments and GreedyLRError where the daemon refuses (JOB_EXISTS: the id belongs to a job with another spec).
     One thread at a time.
 
-    lrs is the rates to use now, one per group; last_step the last step reported, None before the first; decision the
-    daemon's last Decision, None before it and during outages.
+    lrs is the rates to use now, one per group: after construction those the job begins with (0, where a warm-up does),
+    or `current` where the job has decisions or the daemon is away.  last_step is the last step reported, None before
+    the first; decision the daemon's last Decision, None before it and during outages.
     """
 
     def __init__(self, job: str, lr: Sequence[float], url: Union[str, Client, None] = None, *,
                  current: Optional[Sequence[float]] = None, group_names: Optional[Sequence[str]] = None,
                  on_error: str = "hold", budget: float = 5.0, attempt: Optional[int] = None, rounds: bool = False,
-                 reduce: str = "mean", on_nonfinite: Optional[str] = None, spec: Optional[JobSpec] = None,
+                 reduce: str = "mean", policy: Optional[Policy] = None, ramp: Optional[Ramp] = None,
+                 anneal: Optional[Anneal] = None, shadow: Optional[Sequence[Shadow]] = None,
+                 on_nonfinite: Optional[str] = None, spec: Optional[JobSpec] = None,
                  ranks: Callable[[], Ranks] = Alone, outage: Optional[Outage] = None, **greedy: Any) -> None:
         for name, value, allowed in (("on_error", on_error, ON_ERROR), ("reduce", reduce, REDUCE)):
             if value not in allowed:
@@ -89,15 +98,13 @@ class Session:
             raise ValueError(f"attempt: must be an integer from 0 to {STEP_MAX}, got {attempt!r}")
         self.job, self.on_error, self.rounds, self.reduce = job, on_error, rounds, reduce
         self.client = url if isinstance(url, Client) else Client(url)
-        self.config = settings(lr, greedy, on_nonfinite)
+        self.run_spec = RunSpec(job, lr, group_names=group_names, policy=policy, spec=spec, greedy=greedy, more={
+            "ramp": ramp, "anneal": anneal, "shadow": shadow, "on_nonfinite": on_nonfinite})
         self.lrs: List[float] = [float(x) for x in (current or lr)]
         self.last_step: Optional[int] = None
         self.decision: Optional[Decision] = None
         self.missed = MissedQueue()
-        self._names = list(group_names or [])
         self._order = list(range(len(self.lrs)))  # the job's groups as indices of ours
-        self._greedy = {k: v for k, v in greedy.items() if v is not None}
-        self._extra: Dict[str, Any] = {**(spec or {}), **({"on_nonfinite": on_nonfinite} if on_nonfinite else {})}
         self._mirror = self._new_mirror() if on_error == "local" else None
         self._outage = outage or Outage(budget, breaker=on_error != "raise")
         self._ranks = ranks
@@ -110,23 +117,25 @@ class Session:
         self._revision: Optional[int] = None
         self._answered = False  # the rates in use are those of the daemon's last decision
         self._away, self._told = False, cast(List[str], [])
+        self._fresh = True  # constructing: the run has used no rates yet
         self._settle(self._of_rank_0(ranks(), self._attach_alone), constructing=True)
+        self._fresh = False
+        if self._mirror is not None:
+            self._mirror.adopt({"lrs": self.lrs})
 
     def _new_mirror(self) -> LocalGreedy:
-        for name in ("ramp", "plateau"):
-            if name in self._extra:
-                raise ValueError(f"spec: {name} cannot be decided in the process; use on_error=\"hold\"")
-        mirror = LocalGreedy(self.config)
+        mirror = self.run_spec.mirror()
         mirror.adopt({"lrs": self.lrs})
         return mirror
 
     # ---- one value ----
 
-    def step(self, value: Any, step: Optional[int] = None, *, weight: float = 1.0,
+    def step(self, value: Any = None, step: Optional[int] = None, *, weight: float = 1.0,
              applied: Optional[Sequence[float]] = None) -> List[float]:
         """Reports a value and returns the rates to use from now on, one per group; the same on every rank.
 
-        value    anything float() takes; a tensor of one element does.
+        value    anything float() takes; a tensor of one element does.  None, only where the policy counts reports and
+                 no shadow looks at values: a NaN is reported, since a report has to have one.
         step     0 to 2**32 - 1; None: the last one + 1, the first is 1.  One that was reported before gets the
                  recorded decision and changes nothing.  Every rank gives the same.
         weight   samples behind the value, at least 0; a rank with 0 does not count (with rounds: above 0).
@@ -179,7 +188,8 @@ class Session:
             if not (math.isfinite(heavy) and heavy >= 0) or (self.rounds and ranks.size > 1 and heavy == 0):
                 raise ValueError(f"weight: must be a finite number of samples, at least 0 (with rounds above 0), "
                                  f"got {weight!r}")
-            return {"step": at, "value": float(value), "weight": heavy}
+            given = self.run_spec.absent_value() if value is None else float(value)
+            return {"step": at, "value": given, "weight": heavy}
         except Exception as error:
             if ranks.size == 1:
                 raise
@@ -252,10 +262,10 @@ class Session:
 
     @staticmethod
     def _brief(outcome: Outcome) -> Outcome:
-        """An outcome that fits a record: of a decision, what a newer daemon may have added is left out."""
+        """An outcome that fits a record: of a decision, shadows and what a newer daemon may have added are left out."""
         def brief(name: str, part: Mapping[str, Any]) -> Dict[str, Any]:
             return {k: cut(v) if isinstance(v, str) else v for k, v in part.items()
-                    if name != "decision" or k in Decision.__annotations__}
+                    if name != "decision" or (k in Decision.__annotations__ and k != "shadow")}
         return {k: brief(k, v) if isinstance(v, dict) else v for k, v in outcome.items()}
 
     # ---- asking the daemon ----
@@ -298,16 +308,17 @@ class Session:
         except GreedyLRError as error:
             if error.reason not in ("JOB_NOT_FOUND", "JOB_DELETED"):
                 raise
-        log.warning("greedylr: job %s is gone; it is created again at the rates in use, best and counters start over",
-                    self.job)
+        log.warning("greedylr: job %s is gone and is created again; %s", self.job, self.run_spec.again)
         job = self._create(window)
         self._uid = job["uid"]
         self._override(window, job)
         return ask()
 
     def _override(self, window: Window, job: Job) -> None:
+        """Takes a job that starts over to the rates in use.  A schedule by count has its own first ones: scaled to the
+        rates of another report it would be wrong ever after."""
         rates = self._theirs(self.lrs)
-        if job["state"]["lrs"] != rates:
+        if job["state"]["lrs"] != rates and not self.run_spec.counts and min(rates) > 0:
             window.call(lambda left: self.client.set_lr(self.job, rates, timeout=left))
 
     def _hand_in(self, window: Window, rank: Optional[int]) -> None:
@@ -353,9 +364,17 @@ class Session:
         if self._target is not None:
             self._go_back(window, job, self._target, decided)
         else:
-            self._answered = not decided
+            self._answered = not decided and self._begins(job)
         self._uid, self._attempt = job["uid"], self._claimed
         self._attached, self._target, self._claimed, self._given = True, None, None, None
+
+    def _begins(self, job: Job) -> bool:
+        """A job without decisions: takes over the rates it begins with, if the run has not used others yet.  Whether
+        they are those in use."""
+        rates = self._ours(job["state"]["lrs"])
+        if self._fresh:
+            self.lrs = rates
+        return self.lrs == rates
 
     def _go_back(self, window: Window, job: Job, target: _Target, decided: bool) -> None:
         def rewind(**to: Any) -> Job:
@@ -371,8 +390,8 @@ class Session:
         except GreedyLRError as error:
             if error.reason != "STEP_NOT_FOUND":
                 raise
-            log.warning("greedylr: job %s does not know step %s of the loaded state (%s); it goes on at the loaded "
-                        "rates, best and counters start over", self.job, target.step, error.message)
+            log.warning("greedylr: job %s does not know step %s of the loaded state (%s); %s", self.job, target.step,
+                        error.message, self.run_spec.again)
             self._override(window, rewind(initial=True) if decided else job)
 
     def _find(self, window: Window, job: Job, target: _Target) -> None:
@@ -397,35 +416,17 @@ class Session:
 
     def _spec(self) -> JobSpec:
         """The job as this run describes it, its groups in the job's order."""
-        greedy = dict(self._greedy)
-        for name in ("min_lr", "max_lr"):
-            if isinstance(greedy.get(name), (list, tuple)) and len(greedy[name]) == len(self.lrs):
-                greedy[name] = self._theirs(greedy[name])
-            elif name in greedy and not isinstance(greedy[name], (list, tuple)):
-                greedy[name] = [greedy[name]]
-        spec: Dict[str, Any] = {**self._extra, "job": self.job, "lr": self._theirs(self.config.lr)}
-        if greedy:
-            spec["greedy"] = greedy
-        if self._names:
-            spec["group_names"] = [self._names[i] for i in self._order]
-        if self.rounds:
-            spec["ranks"] = {"reduce": self.reduce, **self._extra.get("ranks", {}), "world_size": self._world}
-        return cast(JobSpec, spec)
+        ranks = {"reduce": self.reduce, "world_size": self._world} if self.rounds else {}
+        return self.run_spec.message(self._order, ranks)
 
     def _reconciled(self, window: Window, job: Job, refused: GreedyLRError) -> Job:
         """The job was created with another spec.  That is well if the groups only come in another order, if an update
         made it what this run gives, or if the number of ranks changed; settings not given here stay the job's."""
-        theirs = job["spec"].get("group_names", [])
-        if self._names and len(set(theirs)) == len(theirs) and sorted(theirs) == sorted(self._names):
-            self._order = [self._names.index(name) for name in theirs]
-        mine, differing = self._spec(), set()
-        for name, value in mine.items():
-            has: Any = job["spec"].get(name)
-            parts = None
-            if isinstance(value, dict):
-                parts = {k: v for k, v in value.items() if not isinstance(has, dict) or has.get(k) != v}
-            if name != "labels" and (parts if parts is not None else has != value):
-                differing.add(name if parts is None or parts.keys() != {"world_size"} else "world_size")
+        names, theirs = self.run_spec.names, job["spec"].get("group_names", [])
+        if names and len(set(theirs)) == len(theirs) and sorted(theirs) == sorted(names):
+            self._order = [names.index(name) for name in theirs]
+        mine = self._spec()
+        differing = self.run_spec.differing(mine, job["spec"])
         if not differing:
             return job
         if differing == {"world_size"} and self.rounds:
@@ -553,7 +554,7 @@ class Session:
         self.missed = MissedQueue(state["missed"])
         self._fit_missed(ranks)
         if self._mirror is not None:
-            self._mirror = LocalGreedy(self.config)
+            self._mirror = self.run_spec.mirror()
             if state["local"] is not None:
                 self._mirror.load_state_dict(state["local"])
             self._mirror.adopt({"lrs": self.lrs})
@@ -586,7 +587,7 @@ class Session:
                 raise ValueError(f"{name}: must be an integer from 0 to {STEP_MAX}, got {state[name]!r}")
         MissedQueue(state["missed"])
         if state["local"] is not None:
-            LocalGreedy(self.config).load_state_dict(state["local"])
+            self.run_spec.mirror().load_state_dict(state["local"])
         return {"last_step": state["last_step"], "decided": state["decided"]}
 
     def _fit_missed(self, ranks: Ranks) -> None:

@@ -48,7 +48,7 @@ class GreedyLRCallback(TrainerCallback):
         if state.global_step and os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 self.scheduler.load_state_dict(json.load(file))
-            self._keep(lr_scheduler)
+        self._keep(lr_scheduler)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Optional[Dict[str, float]] = None,
                     lr_scheduler: Any = None, **kwargs: Any) -> None:
