@@ -163,6 +163,7 @@ static void run(struct glr_job *job, const struct settings *settings, const stru
             .has_step = true,
             .step = epoch,
             .applied_lr = used,
+            .has_applied_lr = true,
         };
         /* Without an answer `decision` stays as it is: training goes on at the same rate. */
         enum glr_code code = glr_report(job, &report, &decision);

@@ -131,13 +131,14 @@ GLR_API void glr_client_close(struct glr_client *client);
 /* ---- Jobs ---- */
 
 /* Creates a job and opens it.  A job that was created with the same lrs and settings is opened as it is, so
- * that a restarted run may call this again; glr_get tells its rates. id: 1 to 128 of A-Z a-z 0-9 . _ - and
- * not starting with a dot or a dash. lrs: initial rates [groups], each finite and above 0; groups 1 to 256.
+ * that a restarted run may call this again; glr_get tells its rates, which are 0 where a new job begins with
+ * a warm-up from 0. id: 1 to 128 of A-Z a-z 0-9 . _ - and not starting with a dot or a dash. lrs: initial
+ * rates [groups], each finite and above 0; groups 1 to 256.
  * settings: the other fields of a JobSpec as a JSON object, {"greedy": {"patience": 5}, "ranks":
- * {"world_size": 4}}; NULL: GreedyLR with its defaults. *job is for glr_job_close.  It is set, and works, on
- * GLR_UNAVAILABLE as well: then the job is created before its first report is handed in.  NULL on any other
- * failure: GLR_INVALID_ARGUMENT, GLR_ALREADY_EXISTS (reason JOB_EXISTS: created with other settings; the
- * message names the first difference), GLR_PERMISSION_DENIED. */
+ * {"world_size": 4}} or {"cosine_annealing": {"t_max": 100}}; NULL: GreedyLR with its defaults. *job is for
+ * glr_job_close.  It is set, and works, on GLR_UNAVAILABLE as well: then the job is created before its first
+ * report is handed in.  NULL on any other failure: GLR_INVALID_ARGUMENT, GLR_ALREADY_EXISTS (reason
+ * JOB_EXISTS: created with other settings; the message names the first difference), GLR_PERMISSION_DENIED. */
 GLR_API enum glr_code glr_job_create(struct glr_client *client, const char *id, const double *lrs,
                                      size_t groups, const char *settings,
                                      struct glr_job **job) GLR_MUST_CHECK;
@@ -156,9 +157,10 @@ GLR_API void glr_job_close(struct glr_job *job);
 struct glr_report {
     size_t size;
     double value; /* loss or metric; NaN and infinities are taken, the job's on_nonfinite says what they do */
-    double weight;     /* samples behind it, its weight in the mean over ranks; 0: 1 */
-    double lr_cap;     /* no rate of this decision may be above it; 0: none */
-    double applied_lr; /* rate the optimizer really used for the first group, to be checked; 0: not told */
+    double weight; /* samples behind it, its weight in the mean over ranks; 0: 1 */
+    double lr_cap; /* no rate of this decision may be above it; 0: none */
+    /* Rate the optimizer used for the first group, to be checked; 0: not told, unless has_applied_lr. */
+    double applied_lr;
     const char
         *request_id; /* of a report without a step, 1 to 128 printable ASCII characters; NULL: a random one */
     uint32_t step;   /* evaluation, epoch or iteration, whatever the run counts: with has_step */
@@ -167,7 +169,7 @@ struct glr_report {
     bool has_step;    /* false: the step after the last one; only in jobs of one rank */
     bool has_attempt; /* false: the attempt of this job's last glr_begin or glr_rewind, or the current one */
     bool dry_run;     /* only say what the value would decide; nothing is stored or held */
-    bool reserved;    /* false */
+    bool has_applied_lr; /* true: applied_lr is told even where it is 0, as in the first step of a warm-up */
 };
 
 /* What was decided, and why.  Strings and lrs are the library's: valid until the next successful call that

@@ -9,7 +9,7 @@
 #include <sys/random.h>
 
 #define HELD_MAX       10000
-#define REPORT_LEAST   SIZE_UP_TO(struct glr_report, reserved)
+#define REPORT_LEAST   SIZE_UP_TO(struct glr_report, has_applied_lr)
 #define DECISION_LEAST SIZE_UP_TO(struct glr_decision, superseded)
 
 /* A field put into padding would be read from programs that never set it. */
@@ -40,7 +40,7 @@ static int put_fields(const struct glr_job *job, const struct glr_report *r, jso
     if (r->rank) failed |= json_object_set_new(body, "rank", json_integer(r->rank));
     if (r->weight != 0) failed |= json_object_set_new(body, "weight", answer_from_number(r->weight));
     if (r->lr_cap != 0) failed |= json_object_set_new(body, "lr_cap", answer_from_number(r->lr_cap));
-    if (r->applied_lr != 0)
+    if (r->applied_lr != 0 || r->has_applied_lr)
         failed |= json_object_set_new(body, "applied_lr", answer_from_number(r->applied_lr));
     if (r->dry_run) failed |= json_object_set_new(body, "dry_run", json_true());
     return failed;

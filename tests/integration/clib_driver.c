@@ -113,7 +113,7 @@ static json_t *do_report(char *arguments)
         if (!strcmp(name, "value")) r.value = x;
         if (!strcmp(name, "weight")) r.weight = x;
         if (!strcmp(name, "lr_cap")) r.lr_cap = x;
-        if (!strcmp(name, "applied_lr")) r.applied_lr = x;
+        if (!strcmp(name, "applied_lr")) r.has_applied_lr = true, r.applied_lr = x;
         if (!strcmp(name, "request_id")) r.request_id = word;
         if (!strcmp(name, "rank")) r.rank = n;
         if (!strcmp(name, "dry_run")) r.dry_run = n;

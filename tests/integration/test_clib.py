@@ -140,6 +140,9 @@ class Reports(ClibTest):
         self.assertEqual([self.c.ok(*words)["lrs"] for words in (("get",), ("wait", 3), ("begin", 3), ("rewind", 3, 2))], [[0]] * 4)
         decision = self.c.report(4, 1.0, "applied_lr=0")
         self.assertEqual((decision["lrs"], decision["applied_mismatch"]), ([0], False))
+        self.c.ok("close")
+        self.c.ok("create", "f", "0.1")
+        self.assertTrue(self.c.report(1, 1.0, "applied_lr=0")["applied_mismatch"])
 
     def test_without_steps(self):
         self.c.ok("create", "s", "0.1")
