@@ -1,7 +1,8 @@
 /* One report to GreedyLR.
  *
  * Happy path: greedy_step smooths the value, compares it with the best, counts, and moves the rates when a
- * counter passes patience; a running stage goes its own way (stage_mode).  Then lr_cap clamps, and the
+ * counter passes patience; a running stage goes its own way (stage_mode); a divergence goes to the guard
+ * instead.  Then lr_cap clamps, and the
  * outcome says what became of the rates, not what was meant for them. Failure: a non-finite value under
  * on_nonfinite reject, before anything is touched. */
 #include "core/greedy.h"
@@ -35,17 +36,22 @@ static void raise_rates(struct stepping *t)
     t->raised = true;
 }
 
+static void lower_rates(struct stepping *t, double factor)
+{
+    for (uint32_t i = 0; i < t->spec->lr.n; i++) {
+        double lr = t->s->data[i], new = lr *factor;
+
+        if (new < t->p->min_lr.v[i]) new = t->p->min_lr.v[i];
+        if (lr - new > t->p->eps) t->s->data[i] = new;
+    }
+    t->cut = true;
+}
+
 static void cut_rates(struct stepping *t)
 {
     struct greedy_state *s = t->s;
 
-    for (uint32_t i = 0; i < t->spec->lr.n; i++) {
-        double lr = s->data[i], new = lr * t->p->factor;
-
-        if (new < t->p->min_lr.v[i]) new = t->p->min_lr.v[i];
-        if (lr - new > t->p->eps) s->data[i] = new;
-    }
-    t->cut = true;
+    lower_rates(t, t->p->factor);
     if (!greedy_resets(t->p) || !greedy_at_min(t->spec, s->data)) return;
     s->resets_left--;
     if (s->resets_left <= 0) {
@@ -162,6 +168,26 @@ static void step_ignore(struct stepping *t)
                s->stage == STAGE_COOLDOWN ? "worse" : "better");
     shorten_stage(s);
     trigger(t);
+}
+
+/* Whether the value is a divergence.  With best at 0 or below a ratio says nothing. */
+static bool diverges(const struct stepping *t)
+{
+    return t->p->guard_ratio > 1 && t->s->best > 0 && t->current > t->p->guard_ratio * t->s->best;
+}
+
+/* No cut of step 3: patience is not asked, and no reset draws nearer. */
+static void step_guard(struct stepping *t)
+{
+    struct greedy_state *s = t->s;
+
+    policy_say(t->out, "smoothed %.6g is above guard_ratio %.6g * best %.6g", t->current, t->p->guard_ratio,
+               s->best);
+    if (s->has_best_step) policy_say(t->out, " (step %u)", s->best_step);
+    if (s->stage != STAGE_NONE) policy_say(t->out, "; %s ends", stage_words[s->stage]);
+    s->num_good = s->num_bad = 0;
+    begin_stage(s, STAGE_NONE, 0);
+    lower_rates(t, t->p->guard_factor);
 }
 
 static void step_compared(struct stepping *t)
@@ -282,7 +308,10 @@ int greedy_step(const struct job_spec *spec, void *state, const struct policy_re
         out->smoothed = t.current;
         out->has_smoothed = true;
     }
-    step_compared(&t);
+    if (diverges(&t))
+        step_guard(&t);
+    else
+        step_compared(&t);
     conclude(&t);
     return ST_OK;
 }

@@ -23,6 +23,8 @@ enum greedy_smoothing { GREEDY_MEAN, GREEDY_MEDIAN, GREEDY_EMA };
 
 struct greedy_params {
     double factor, threshold, eps;
+    double guard_ratio; /* above 1; 0: no guard */
+    double guard_factor;
     struct f64_list min_lr, max_lr;
     uint32_t patience, cooldown, warmup, window_size, reset_start;
     uint8_t dialect, mode, threshold_mode, stage_mode, smoothing;
@@ -41,7 +43,7 @@ struct greedy_state {
 extern const struct policy policy_greedy;
 
 /* greedy_spec.c: the parameters. */
-#define GREEDY_PARAMS 16
+#define GREEDY_PARAMS 18
 extern const struct param_def greedy_param_defs[GREEDY_PARAMS];
 int greedy_resolve(struct job_spec *spec, struct error *err) WARN_UNUSED;
 struct smooth_config greedy_smooth_config(const struct job_spec *spec);

@@ -139,6 +139,11 @@ static int check_expressible(const struct job_spec *spec, const struct greedy_st
                          "state: the stages of GreedyLR (Transformers) rest, those of this job do not; set "
                          "greedy.stage_mode to hold first");
     if (p->dialect == GREEDY_TRANSFORMERS) return ST_OK;
+    if (p->guard_ratio > 0)
+        return error_set(err, ST_STATE_NOT_EXPORTABLE,
+                         "state: GreedyLR (Transformers) has no guard, this job has guard_ratio %.6g; set "
+                         "greedy.guard_ratio to 0 first",
+                         p->guard_ratio);
     if (p->smooth)
         return error_set(err, ST_STATE_NOT_EXPORTABLE,
                          "state: GreedyLR (Transformers) does not smooth as the greedylr dialect does; set "

@@ -24,6 +24,8 @@ enum row {
     ROW_SMOOTHING,
     ROW_WINDOW_SIZE,
     ROW_RESET_START,
+    ROW_GUARD_RATIO,
+    ROW_GUARD_FACTOR,
     ROW_COUNT
 };
 
@@ -55,6 +57,9 @@ const struct param_def greedy_param_defs[] = {
     U32(ROW_WINDOW_SIZE, window_size, 1, WINDOW_MAX),
     /* The counter of resets is signed: at 0 the transformers dialect goes below it. */
     U32(ROW_RESET_START, reset_start, 0, INT32_MAX),
+    /* 0 or above 1: see check_guard. */
+    F64(ROW_GUARD_RATIO, guard_ratio, 0, 0, INFINITY),
+    F64(ROW_GUARD_FACTOR, guard_factor, PARAM_LO_OPEN | PARAM_HI_OPEN, 0, 1),
 };
 _Static_assert(sizeof(greedy_param_defs) / sizeof(greedy_param_defs[0]) == ROW_COUNT,
                "a row for each parameter");
@@ -71,7 +76,9 @@ static const struct greedy_params defaults[] = {
                          .smooth = true,
                          .smoothing = GREEDY_MEDIAN,
                          .window_size = 5,
-                         .reset_start = 0},
+                         .reset_start = 0,
+                         .guard_ratio = 0,
+                         .guard_factor = 0.5},
     [GREEDY_TRANSFORMERS] = {.dialect = GREEDY_TRANSFORMERS,
                              .factor = 0.95,
                              .patience = 10,
@@ -84,7 +91,9 @@ static const struct greedy_params defaults[] = {
                              .smooth = false,
                              .smoothing = GREEDY_MEAN,
                              .window_size = 50,
-                             .reset_start = 500},
+                             .reset_start = 500,
+                             .guard_ratio = 0,
+                             .guard_factor = 0.5},
 };
 
 static bool given(const struct job_spec *spec, enum row row)
@@ -125,6 +134,31 @@ static int check_threshold(const struct greedy_params *p, struct error *err)
         "could be better by that much: give a fraction such as 0.001, or use greedy.threshold_mode "
         "abs",
         got);
+}
+
+/* guard_factor alone is fine: it waits for a guard_ratio, and effective settings always have it. */
+static int check_guard(const struct greedy_params *p, struct error *err)
+{
+    char got[DOUBLE_TEXT_MAX];
+
+    if (p->guard_ratio <= 0) return ST_OK;
+    double_text(got, p->guard_ratio);
+    if (p->guard_ratio <= 1)
+        return error_set(err, ST_FIELD_INVALID,
+                         "greedy.guard_ratio: must be above 1, or 0 for no guard, got %s; 2 cuts once the "
+                         "smoothed value is more than twice the best one",
+                         got);
+    if (p->dialect == GREEDY_TRANSFORMERS)
+        return error_set(err, ST_FIELD_INVALID,
+                         "greedy.guard_ratio: must be 0 in the transformers dialect, which has no guard, got "
+                         "%s; use greedy.dialect greedylr",
+                         got);
+    if (p->mode == MODE_MAX)
+        return error_set(err, ST_FIELD_INVALID,
+                         "greedy.guard_ratio: must be 0 with mode max, got %s; the guard is for values that "
+                         "are better the lower they are",
+                         got);
+    return ST_OK;
 }
 
 /* The initial rates do not count any more. */
@@ -186,6 +220,8 @@ int greedy_resolve(struct job_spec *spec, struct error *err)
     if (p->dialect == GREEDY_GREEDYLR && fill_bounds(spec, p, err)) return ST_OUT_OF_MEMORY;
     int rc = policy_fill(spec, &defaults[p->dialect], err);
 
+    if (rc) return rc;
+    rc = check_guard(p, err);
     if (rc) return rc;
     return p->dialect == GREEDY_GREEDYLR ? check_greedylr(spec, p, err) : check_transformers(spec, p, err);
 }

@@ -127,8 +127,8 @@ Test(core_dict, rows_name_parameters_of_their_kind)
             cr_assert_eq(policies[p]->params[at].kind, kinds[form->rows[i].kind], "%s", form->rows[i].key);
             params++;
         }
-        /* All but dialect, stage_mode and smoothing, which Transformers has no words for. */
-        cr_assert_eq(params, policies[p]->n_params - (p == 0 ? 3 : 0));
+        /* All but dialect, stage_mode, smoothing and the guard, which Transformers has no words for. */
+        cr_assert_eq(params, policies[p]->n_params - (p == 0 ? 5 : 0));
     }
 }
 
@@ -532,6 +532,9 @@ Test(core_dict, what_is_not_expressible_says_why_and_what_to_do)
         &job,
         "state: GreedyLR (Transformers) does not smooth as the greedylr dialect does; set greedy.smooth to "
         "false first");
+    job = help_job("1", "smooth=false guard_ratio=2.5");
+    stays_here(&job, "state: GreedyLR (Transformers) has no guard, this job has guard_ratio 2.5; set "
+                     "greedy.guard_ratio to 0 first");
     job = help_job("1", "smooth=false cooldown=1");
     stays_here(&job, "state: the stages of GreedyLR (Transformers) rest, those of this job do not; set "
                      "greedy.stage_mode to hold first");
