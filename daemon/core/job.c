@@ -1,8 +1,9 @@
 /* Jobs: the one function that decides.
  *
  * Happy path of a report: job_step copies the state, lets the ramp or the policy step on the value, takes the
- * rates to answer with and writes down what happened.  Failures leave nothing changed: an attempt that was
- * replaced, a finished job, a refused value, a step beyond uint32, rates out of bounds. */
+ * rates to answer with (an anneal lowers them) and writes down what happened.  Failures leave nothing
+ * changed: an attempt that was replaced, a finished job, a refused value, a step beyond uint32, rates out of
+ * bounds. */
 #include "core/job_impl.h"
 
 #include <math.h>
@@ -97,11 +98,31 @@ static void step_ramp(const struct job_spec *spec, struct job_state *next, struc
              job_ramping(spec, next) ? "" : "; the policy decides from the next report on");
 }
 
+static uint32_t count_one_more(uint32_t n)
+{
+    return n < UINT32_MAX ? n + 1 : n;
+}
+
+static void say_anneal(const struct job_spec *spec, const struct job_state *next, double lr_cap,
+                       char reason[DECISION_REASON_MAX])
+{
+    double factor = job_anneal_factor(spec, next->anneal_done);
+    size_t n = strlen(reason), room = DECISION_REASON_MAX - n;
+
+    if (factor >= 1) return;
+    if (factor > 0 && isfinite(lr_cap))
+        snprintf(reason + n, room, "; anneal x%.3g (lr_cap %.6g is %.6g before it)", factor, lr_cap,
+                 lr_cap / factor);
+    else
+        snprintf(reason + n, room, "; anneal x%.3g%s", factor, factor > 0 ? "" : ", its end");
+}
+
 /* Lets whoever is in charge step on the value. */
 static int step_value(const struct job_spec *spec, struct job_state *next, const struct job_event *event,
                       struct policy_outcome *out, struct error *err)
 {
     struct policy_report report = {event->report.value, next->step, event->report.lr_cap};
+    double factor = job_anneal_factor(spec, count_one_more(next->anneal_done));
 
     if (next->status == JOB_PAUSED) {
         *out = (struct policy_outcome){.action = ACTION_HOLD,
@@ -110,9 +131,17 @@ static int step_value(const struct job_spec *spec, struct job_state *next, const
     }
     if (job_ramping(spec, next)) {
         step_ramp(spec, next, out);
-        return ST_OK;
+    } else {
+        /* The cap is one for the answer: what the anneal takes off anyhow need not come off the policy's
+         * rate. */
+        report.lr_cap = factor > 0 ? report.lr_cap / factor : INFINITY;
+        int rc = spec->policy->step(spec, job_policy_block(next), &report, out, err);
+
+        if (rc) return rc;
     }
-    return spec->policy->step(spec, job_policy_block(next), &report, out, err);
+    if (out->action != ACTION_SKIP) next->anneal_done = count_one_more(next->anneal_done);
+    say_anneal(spec, next, event->report.lr_cap, out->reason);
+    return ST_OK;
 }
 
 /* The policy clamps its own state; this holds for what did not pass through it. */
@@ -193,20 +222,46 @@ static int refuse_finished(const struct job_state *state, const char *what, stru
     return error_set(err, ST_JOB_FINISHED, "the job is finished and takes no %s; resume it first", what);
 }
 
-static int check_rate(const struct job_spec *spec, uint32_t group, double lr, struct error *err)
+/* The policy's rate that is answered as lr once the anneal has lowered it.  Its bounds hold for both. */
+static int rate_before_anneal(const struct job_spec *spec, uint32_t group, double factor, double lr,
+                              double *out, struct error *err)
 {
     const double *min = job_bounds(spec, "min_lr"), *max = job_bounds(spec, "max_lr");
-    char got[DOUBLE_TEXT_MAX], low[DOUBLE_TEXT_MAX], high[DOUBLE_TEXT_MAX];
-    double least = min ? min[group] : 0, most = max ? max[group] : INFINITY;
+    char got[DOUBLE_TEXT_MAX], low[DOUBLE_TEXT_MAX], high[DOUBLE_TEXT_MAX], by[48] = "";
+    double least = min ? min[group] : 0, most = (max ? max[group] : INFINITY) * factor;
 
-    if (isfinite(lr) && lr > 0 && lr >= least && lr <= most) return ST_OK;
+    *out = lr / factor;
+    if (isfinite(*out) && lr > 0 && lr >= least && lr <= most) {
+        if (max && *out > max[group]) *out = max[group]; /* by a rounding */
+        return ST_OK;
+    }
     double_text(got, lr);
     double_text(low, least);
     double_text(high, most);
-    return error_set(err, ST_FIELD_INVALID,
-                     "lr[%u]: must be finite, above 0 and within the bounds %s to %s, got %s; PATCH the job "
-                     "to move the bounds",
-                     group, low, high, got);
+    if (max && factor < 1) snprintf(by, sizeof(by), " (max_lr times the anneal's %.3g)", factor);
+    return error_set(
+        err, ST_FIELD_INVALID,
+        "lr[%u]: must be finite, above 0 and within the bounds %s to %s%s, got %s; PATCH the job "
+        "to move the bounds",
+        group, low, high, by, got);
+}
+
+/* The policy's rates for an operator's. */
+static int rates_to_set(const struct job_spec *spec, const struct job_state *state, const double *lrs,
+                        double *out, struct error *err)
+{
+    double factor = job_anneal_factor(spec, state->anneal_done);
+
+    if (factor <= 0)
+        return error_set(
+            err, ST_FIELD_INVALID,
+            "lr: the anneal is at its end, %u of anneal.total_reports %u, and takes any rate down; "
+            "PATCH the job with a larger anneal.total_reports first",
+            state->anneal_done, spec->anneal.total_reports);
+    for (uint32_t i = 0; i < spec->lr.n; i++) {
+        if (rate_before_anneal(spec, i, factor, lrs[i], &out[i], err)) return (int)err->status;
+    }
+    return ST_OK;
 }
 
 static int step_set_lr(const struct job_spec *spec, const struct job_state *state,
@@ -215,14 +270,14 @@ static int step_set_lr(const struct job_spec *spec, const struct job_state *stat
 {
     int rc = refuse_finished(state, "override", err);
     char from[DOUBLE_TEXT_MAX], to[DOUBLE_TEXT_MAX];
+    double rates[GROUPS_MAX];
 
-    for (uint32_t i = 0; i < spec->lr.n && !rc; i++)
-        rc = check_rate(spec, i, event->set_lr.lrs[i], err);
+    if (!rc) rc = rates_to_set(spec, state, event->set_lr.lrs, rates, err);
     if (rc) return rc;
     memcpy(next, state, job_state_size(spec));
     next->revision++;
     next->ramp_done = spec->ramp.reports; /* the override is to be seen at once, and to last */
-    rc = spec->policy->set_rates(spec, job_policy_block(next), event->set_lr.lrs, err);
+    rc = spec->policy->set_rates(spec, job_policy_block(next), rates, err);
     if (rc) return rc;
     job_rates_now(spec, next, next->data);
     *decision = (struct job_decision){.action = ACTION_OVERRIDE};
@@ -230,6 +285,7 @@ static int step_set_lr(const struct job_spec *spec, const struct job_state *stat
     double_text(to, next->data[0]);
     snprintf(decision->reason, sizeof(decision->reason), "set from %s to %s%s%s", from, to,
              spec->lr.n > 1 ? " (first group)" : "", job_ramping(spec, state) ? "; the ramp ends" : "");
+    say_anneal(spec, next, INFINITY, decision->reason);
     fill_decision(spec, next, event, decision);
     return ST_OK;
 }

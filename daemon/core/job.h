@@ -30,10 +30,12 @@ struct job_state {
     uint8_t status; /* enum job_status */
     uint8_t has_rewound;
     uint8_t reserved;
-    uint32_t ramp_done; /* reports of the ramp so far; those of a pause do not count */
-    uint32_t rewound;   /* attempt that the last rewind with an attempt began, if has_rewound */
-    double told_lr;     /* first group's rate in the last answer to a report; the initial one before */
-    double data[];      /* answered rates [groups], then the policy's block */
+    uint32_t ramp_done;   /* reports of the ramp so far; those of a pause do not count */
+    uint32_t rewound;     /* attempt that the last rewind with an attempt began, if has_rewound */
+    uint32_t anneal_done; /* reports that counted so far: not those of a pause, nor skipped ones */
+    uint32_t padding;     /* 0, so that states compare as memory */
+    double told_lr;       /* first group's rate in the last answer to a report; the initial one before */
+    double data[];        /* answered rates [groups], then the policy's block */
 };
 
 /* Rates to answer with, [state->groups]. */
@@ -50,7 +52,7 @@ void job_view(const struct job_spec *spec, const struct job_state *state, struct
 enum event_kind {
     EVENT_REPORT,  /* one value, after the ranks were reduced */
     EVENT_UPDATE,  /* new settings */
-    EVENT_SET_LR,  /* an operator's rates; counters stay, a ramp ends */
+    EVENT_SET_LR,  /* an operator's rates; counters stay, a ramp ends, an anneal lowers them from there */
     EVENT_STATUS,  /* pause, resume, finish */
     EVENT_BEGIN,   /* the next attempt, where the job is */
     EVENT_RESTORE, /* a whole state: rewind, fork, import */

@@ -8,6 +8,9 @@
 void *job_policy_block(struct job_state *state);
 /* Whether the ramp still leads up to the initial rates. */
 bool job_ramping(const struct job_spec *spec, const struct job_state *state);
+/* What the anneal multiplies the policy's rate by once `done` reports have counted: 1 before it and without
+ * one, 0 at its end. */
+double job_anneal_factor(const struct job_spec *spec, uint32_t done);
 /* Rates before any lr_cap, [groups]. */
 void job_rates_now(const struct job_spec *spec, const struct job_state *state, double *lrs);
 /* The bounds "min_lr" or "max_lr" of a policy that has them, [groups]; NULL for one that has not. */

@@ -1,15 +1,15 @@
 /* The state of a job: where it starts, how it is shown, and how it is written and read as bytes.
  *
- * States as bytes, version 2, little-endian: u8 version, u8 length and bytes of the policy's name, u32
+ * States as bytes, version 3, little-endian: u8 version, u8 length and bytes of the policy's name, u32
  * revision, attempt, step, reports, u8 has_step, u8 status, u32 ramp_done, u8 has_rewound, u32 rewound, f64
- * told_lr, u32 groups, f64 rates [groups], then what the policy's io writes.  Version 1 had no has_rewound,
- * rewound and told_lr. */
+ * told_lr, u32 anneal_done, u32 groups, f64 rates [groups], then what the policy's io writes.  Version 2 had
+ * no anneal_done, version 1 no has_rewound, rewound and told_lr either. */
 #include "core/job_impl.h"
 
 #include <math.h>
 #include <string.h>
 
-#define STATE_VERSION 2
+#define STATE_VERSION 3
 
 const char *const job_status_words[] = {"active", "paused", "finished", NULL};
 
@@ -38,18 +38,46 @@ bool job_ramping(const struct job_spec *spec, const struct job_state *state)
     return state->ramp_done < spec->ramp.reports;
 }
 
-/* Rates before any lr_cap: those of the policy, which rests at its initial ones while the ramp leads up to
- * them. */
-void job_rates_now(const struct job_spec *spec, const struct job_state *state, double *lrs)
+double job_anneal_factor(const struct job_spec *spec, uint32_t done)
+{
+    const struct anneal *anneal = &spec->anneal;
+    double t = done, n = anneal->total_reports, span = anneal->fraction * n;
+
+    if (n < 1 || t <= n - span) return 1;
+    return t < n ? (n - t) / span : 0;
+}
+
+/* Towards 0, but not below the policy's lower bound, or below a rate that is beneath it anyhow. */
+static void anneal_rates(const struct job_spec *spec, double factor, double *lrs)
+{
+    const double *min = job_bounds(spec, "min_lr");
+
+    for (uint32_t i = 0; i < spec->lr.n; i++) {
+        double floor = !min ? 0 : lrs[i] < min[i] ? lrs[i] : min[i];
+
+        lrs[i] = lrs[i] * factor;
+        if (lrs[i] < floor) lrs[i] = floor;
+    }
+}
+
+static void ramp_rates(const struct job_spec *spec, const struct job_state *state, double *lrs)
 {
     const struct ramp *ramp = &spec->ramp;
-
-    spec->policy->rates(spec, job_policy_state(state), lrs);
-    if (!job_ramping(spec, state)) return;
     double t = state->ramp_done, n = ramp->reports;
 
     for (uint32_t i = 0; i < spec->lr.n; i++)
         lrs[i] = lrs[i] * (ramp->start_factor + (1 - ramp->start_factor) * t / n);
+}
+
+/* Rates before any lr_cap: those of the policy, which rests at its initial ones while the ramp leads up to
+ * them, and does not notice the anneal behind it. */
+void job_rates_now(const struct job_spec *spec, const struct job_state *state, double *lrs)
+{
+    double factor = job_anneal_factor(spec, state->anneal_done);
+
+    spec->policy->rates(spec, job_policy_state(state), lrs);
+    if (job_ramping(spec, state)) ramp_rates(spec, state, lrs);
+    if (factor < 1) anneal_rates(spec, factor, lrs);
 }
 
 void job_init(const struct job_spec *spec, struct job_state *state)
@@ -73,7 +101,8 @@ const double *job_bounds(const struct job_spec *spec, const char *name)
     return param_get(spec->params, &policy->params[row]).list;
 }
 
-/* During a ramp, or under an lr_cap that left the policy alone, the answered rates are not the policy's. */
+/* During a ramp, under an anneal, or under an lr_cap that left the policy alone, the answered rates are not
+ * the policy's. */
 static void view_answered(const struct job_spec *spec, const struct job_state *state,
                           struct policy_view *view)
 {
@@ -153,6 +182,10 @@ static void job_io(struct state_io *io, const struct job_spec *spec, struct job_
         state_io_u32(io, &state->rewound);
         state_io_f64(io, &state->told_lr);
     }
+    if (version > 2)
+        state_io_u32(io, &state->anneal_done);
+    else
+        state->anneal_done = state->reports; /* the nearest there is: a pause was not told apart */
     state_io_u32(io, &state->groups);
     if (io->failed || !plausible(spec, state)) {
         io->failed = true;

@@ -295,6 +295,7 @@ static int fill_spec(const struct scheduler_dict *dict, const struct job_spec *b
     if (base) {
         spec->ranks = base->ranks;
         spec->ramp = base->ramp;
+        spec->anneal = base->anneal;
         spec->strict = base->strict;
     }
     rc = spec_resolve(spec, err);
@@ -338,6 +339,7 @@ int scheduler_dict_state(const struct scheduler_dict *dict, const struct job_spe
     if (base) memcpy(state, base, sizeof(*state));
     state->reports = reports;
     state->ramp_done = spec->ramp.reports;
+    state->anneal_done = reports;
     rc = spec->policy->form->read(dict, spec, job_policy_block(state), err);
     if (rc == ST_OK) job_rates_now(spec, state, state->data);
     return rc;
@@ -379,6 +381,12 @@ int scheduler_dict_export(const struct job_spec *spec, const struct job_state *s
         return error_set(err, ST_STATE_NOT_EXPORTABLE,
                          "state: the ramp is not over, %u of %u reports, and %s has none; export after it",
                          state->ramp_done, spec->ramp.reports, form->name);
+    if (job_anneal_factor(spec, state->anneal_done) < 1)
+        return error_set(
+            err, ST_STATE_NOT_EXPORTABLE,
+            "state: the anneal has begun, report %u of %u, and %s has none; PATCH the job with a "
+            "larger anneal.total_reports first",
+            state->anneal_done, spec->anneal.total_reports, form->name);
     dict->n = 0;
     for (size_t i = 0; i < form->n_rows; i++) {
         if (form->rows[i].param) dict_set(dict, param_item(spec, &form->rows[i]));

@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEADLINE_MS_DEFAULT 60000
-#define DEADLINE_MS_MAX     86400000
+#define DEADLINE_MS_DEFAULT     60000
+#define DEADLINE_MS_MAX         86400000
+#define ANNEAL_FRACTION_DEFAULT 0.2
 
 const char *const on_nonfinite_words[] = {"bad", "skip", "cut", "reject", NULL};
 const char *const reduce_words[] = {"mean", "min", "max", "median", "first", NULL};
@@ -96,6 +97,17 @@ static int resolve_ramp(const struct job_spec *spec, struct error *err)
     return error_set(err, ST_FIELD_INVALID, "ramp.start_factor: must be in (0, 1], got %s", got);
 }
 
+static int resolve_anneal(struct anneal *anneal, struct error *err)
+{
+    char got[DOUBLE_TEXT_MAX];
+
+    if (anneal->total_reports == 0) return ST_OK;
+    if (!anneal->fraction_given) anneal->fraction = ANNEAL_FRACTION_DEFAULT;
+    if (anneal->fraction > 0 && anneal->fraction <= 1) return ST_OK;
+    double_text(got, anneal->fraction);
+    return error_set(err, ST_FIELD_INVALID, "anneal.fraction: must be in (0, 1], got %s", got);
+}
+
 static int resolve_ranks(struct ranks *ranks, struct error *err)
 {
     if (ranks->world_size == 0) ranks->world_size = 1;
@@ -120,6 +132,8 @@ int spec_resolve(struct job_spec *spec, struct error *err)
 
     if (rc) return rc;
     rc = resolve_ramp(spec, err);
+    if (rc) return rc;
+    rc = resolve_anneal(&spec->anneal, err);
     if (rc) return rc;
     rc = resolve_ranks(&spec->ranks, err);
     if (rc) return rc;

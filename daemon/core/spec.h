@@ -29,6 +29,13 @@ struct ramp {
     double start_factor; /* in (0, 1] */
 };
 
+/* A line to 0 behind the policy, over the last `fraction` of total_reports; total_reports == 0: none. */
+struct anneal {
+    uint32_t total_reports;
+    double fraction;     /* in (0, 1] */
+    bool fraction_given; /* false: resolving fills it */
+};
+
 struct ranks {
     uint32_t world_size; /* >= 1 */
     uint32_t quorum;     /* 1 .. world_size */
@@ -43,6 +50,7 @@ struct job_spec {
     void *params;          /* policy->params_size bytes */
     uint64_t params_given; /* bit i: row i of policy->params was given */
     struct ramp ramp;
+    struct anneal anneal;
     struct ranks ranks;
     enum on_nonfinite on_nonfinite;
     bool on_nonfinite_given;

@@ -115,6 +115,13 @@ static int convert_rules(const spec_message *message, struct job_spec *spec, str
             return error_set(err, ST_FIELD_REQUIRED, "ramp.start_factor: is required, in (0, 1]");
         spec->ramp = (struct ramp){message->ramp->reports, message->ramp->start_factor};
     }
+    if (message->anneal) {
+        if (!message->anneal->has_total_reports || !message->anneal->total_reports)
+            return error_set(err, ST_FIELD_REQUIRED,
+                             "anneal.total_reports: is required and must be at least 1");
+        spec->anneal = (struct anneal){message->anneal->total_reports, message->anneal->fraction,
+                                       message->anneal->has_fraction};
+    }
     if (message->ranks && convert_ranks(message->ranks, &spec->ranks, err)) return (int)err->status;
     if (message->on_nonfinite) {
         int i = find_word(on_nonfinite_words, message->on_nonfinite);
@@ -276,6 +283,10 @@ int convert_effective(const spec_message *given, const struct job_spec *spec, sp
         if (!message->on_nonfinite) goto err_memory;
     }
     if (write_ranks(message, &spec->ranks)) goto err_memory;
+    if (message->anneal) {
+        message->anneal->has_fraction = 1;
+        message->anneal->fraction = spec->anneal.fraction;
+    }
     message->has_strict = 1;
     message->strict = spec->strict;
     *out = message;

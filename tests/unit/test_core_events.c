@@ -449,66 +449,95 @@ Test(core_events, carried_to_other_bounds_a_state_is_clamped)
     desk_end(&desk);
 }
 
-/* Bytes of version 1 have neither has_rewound, nor rewound, nor told_lr (13 bytes in all): cut them out of
- * what is written today. */
-Test(core_events, bytes_of_version_1_are_still_read)
+/* Bytes of version 2 have no anneal_done; those of version 1 have neither has_rewound, nor rewound, nor
+ * told_lr either: cut them out of what is written today. */
+static void check_older(uint32_t ramp, uint8_t version)
 {
-    for (int ramp = 0; ramp <= 9; ramp += 9) {
-        struct desk desk = desk_begin((uint32_t)ramp, JOB_PAUSED);
-        struct help_job *job = &desk.job;
-        size_t n = job_state_encoded_size(job->spec, job->state);
-        uint8_t *bytes = malloc(n);
-        /* version, length and name "greedy", four u32, two u8, ramp_done */
-        const size_t at = 1 + 1 + 6 + 4 * 4 + 2 + 4;
+    struct desk desk = desk_begin(ramp, JOB_PAUSED);
+    struct help_job *job = &desk.job;
+    size_t n = job_state_encoded_size(job->spec, job->state);
+    uint8_t *bytes = malloc(n);
+    /* version, length and name "greedy", four u32, two u8, ramp_done; has_rewound, rewound and told_lr */
+    const size_t old = 1 + 1 + 6 + 4 * 4 + 2 + 4, then = 1 + 4 + 8;
+    const size_t at = version == 1 ? old : old + then, lacks = version == 1 ? then + 4 : 4;
 
-        job_state_encode(job->spec, job->state, bytes);
-        cr_assert_eq(bytes[0], 2);
-        bytes[0] = 1;
-        memmove(bytes + at, bytes + at + 13, n - at - 13);
-        memset(job->next, 0xff, job_state_size(job->spec));
-        cr_assert_eq(job_state_decode(job->spec, bytes, n - 13, job->next, &job->err), ST_OK, "%s",
-                     job->err.message);
-        job->state->told_lr = job_lrs(job->state)[0];
-        cr_assert(memcmp(job->next, job->state, job_state_size(job->spec)) == 0);
-        cr_assert_eq(job_state_decode(job->spec, bytes, n - 14, job->next, &job->err), ST_DATA_DAMAGED);
-        bytes[0] = 0;
-        cr_assert_eq(job_state_decode(job->spec, bytes, n - 13, job->next, &job->err), ST_DATA_DAMAGED);
-        free(bytes);
-        desk_end(&desk);
+    if (version == 1) job->state->told_lr = job_lrs(job->state)[0];
+    job_state_encode(job->spec, job->state, bytes);
+    cr_assert_eq(bytes[0], 3);
+    bytes[0] = version;
+    memmove(bytes + at, bytes + at + lacks, n - at - lacks);
+    n -= lacks;
+    memset(job->next, 0xff, job_state_size(job->spec));
+    cr_assert_eq(job_state_decode(job->spec, bytes, n, job->next, &job->err), ST_OK, "%s", job->err.message);
+    cr_assert_eq(job->next->anneal_done, job->state->reports);
+    cr_assert(memcmp(job->next, job->state, job_state_size(job->spec)) == 0);
+    cr_assert_eq(job_state_decode(job->spec, bytes, n - 1, job->next, &job->err), ST_DATA_DAMAGED);
+    bytes[0] = 0;
+    cr_assert_eq(job_state_decode(job->spec, bytes, n, job->next, &job->err), ST_DATA_DAMAGED);
+    free(bytes);
+    desk_end(&desk);
+}
+
+Test(core_events, bytes_of_older_versions_are_still_read)
+{
+    for (uint32_t ramp = 0; ramp <= 9; ramp += 9) {
+        check_older(ramp, 1);
+        check_older(ramp, 2);
     }
 }
 
 /* The bytes themselves, so that nobody changes them without a new version. */
-Test(core_events, bytes_of_version_1_as_they_were_written)
+struct old_bytes {
+    const uint8_t *v;
+    size_t n; /* without what greedy writes, which is the same in all of them */
+};
+
+static const uint8_t version_1[] = {1, 6, 'g', 'r', 'e', 'e', 'd', 'y', 3, 0, 0, 0, 2,    0,
+                                    0, 0, 40,  0,   0,   0,   3,   0,   0, 0, 1, 1, 0,    0,
+                                    0, 0, 1,   0,   0,   0,   0,   0,   0, 0, 0, 0, 0xe0, 0x3f};
+static const uint8_t version_2[] = {2,    6, 'g', 'r', 'e', 'e', 'd', 'y', 3, 0, 0, 0,    2,   0,
+                                    0,    0, 40,  0,   0,   0,   3,   0,   0, 0, 1, 1,    0,   0,
+                                    0,    0, 1,   2,   0,   0,   0,   0,   0, 0, 0, 0,    0,   0xd0,
+                                    0x3f, 1, 0,   0,   0,   0,   0,   0,   0, 0, 0, 0xe0, 0x3f};
+/* anneal_done is 2. */
+static const uint8_t version_3[] = {3, 6,  'g', 'r', 'e', 'e', 'd', 'y', 3, 0, 0, 0,    2,    0,   0,
+                                    0, 40, 0,   0,   0,   3,   0,   0,   0, 1, 1, 0,    0,    0,   0,
+                                    1, 2,  0,   0,   0,   0,   0,   0,   0, 0, 0, 0xd0, 0x3f, 2,   0,
+                                    0, 0,  1,   0,   0,   0,   0,   0,   0, 0, 0, 0,    0xe0, 0x3f};
+
+Test(core_events, bytes_as_they_were_written)
 {
-    struct help_job job = help_job("0.5", "smooth=false");
-    static const uint8_t old[] = {
-        1, 6, 'g', 'r', 'e', 'e', 'd', 'y', 3, 0, 0, 0, 2, 0, 0, 0, 40, 0, 0, 0,    3,
-        0, 0, 0,   1,   1,   0,   0,   0,   0, 1, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0xe0, 0x3f,
-    };
+    static const struct old_bytes old[] = {
+        {version_1, sizeof(version_1)}, {version_2, sizeof(version_2)}, {version_3, sizeof(version_3)}};
     struct job_event event = help_event(1);
-    size_t n = job_state_encoded_size(job.spec, job.state), head = sizeof(old);
-    uint8_t *bytes = malloc(n);
 
-    job_state_encode(job.spec, job.state, bytes);
-    size_t policy = n - (head + 13); /* what greedy writes */
-    uint8_t *v1 = malloc(head + policy);
+    for (size_t version = 1; version <= 3; version++) {
+        struct help_job job = help_job("0.5", "smooth=false");
+        size_t n = job_state_encoded_size(job.spec, job.state), head = old[version - 1].n;
+        size_t policy = n - sizeof(version_3); /* what greedy writes */
+        uint8_t *now = malloc(n), *bytes = malloc(head + policy);
 
-    memcpy(v1, old, head);
-    memcpy(v1 + head, bytes + head + 13, policy);
-    cr_assert_eq(job_state_decode(job.spec, v1, head + policy, job.next, &job.err), ST_OK, "%s",
-                 job.err.message);
-    cr_assert_eq(job.next->revision, 3);
-    cr_assert_eq(job.next->attempt, 2);
-    cr_assert_eq(job.next->step, 40);
-    cr_assert_eq(job.next->reports, 3);
-    cr_assert(job.next->has_step && !job.next->has_rewound);
-    cr_assert_eq(job.next->status, JOB_PAUSED);
-    cr_assert_eq(job_lrs(job.next)[0], 0.5);
-    memcpy(job.state, job.next, job_state_size(job.spec));
-    cr_assert_eq(help_step(&job, &event), ST_OK);
-    cr_assert_eq(job.d.step, 41);
-    free(v1);
-    free(bytes);
-    help_job_free(&job);
+        job_state_encode(job.spec, job.state, now);
+        memcpy(bytes, old[version - 1].v, head);
+        memcpy(bytes + head, now + sizeof(version_3), policy);
+        cr_assert_eq(job_state_decode(job.spec, bytes, head + policy, job.next, &job.err), ST_OK, "%s",
+                     job.err.message);
+        cr_assert_eq(job.next->revision, 3);
+        cr_assert_eq(job.next->attempt, 2);
+        cr_assert_eq(job.next->step, 40);
+        cr_assert_eq(job.next->reports, 3);
+        cr_assert_eq(job.next->anneal_done, version < 3 ? 3 : 2);
+        cr_assert_eq(job.next->has_rewound, version > 1);
+        cr_assert_eq(job.next->rewound, version > 1 ? 2 : 0);
+        cr_assert_eq(job.next->told_lr, version > 1 ? 0.25 : 0.5);
+        cr_assert(job.next->has_step);
+        cr_assert_eq(job.next->status, JOB_PAUSED);
+        cr_assert_eq(job_lrs(job.next)[0], 0.5);
+        memcpy(job.state, job.next, job_state_size(job.spec));
+        cr_assert_eq(help_step(&job, &event), ST_OK);
+        cr_assert_eq(job.d.step, 41);
+        free(now);
+        free(bytes);
+        help_job_free(&job);
+    }
 }

@@ -564,9 +564,9 @@ Test(core_job, impossible_states_are_damaged)
     struct greedy_state *s = help_greedy(&job);
 
     cr_assert_eq(job_state_decode(other, b.v, b.n, job.next, &job.err), ST_DATA_DAMAGED, "other groups");
-    b.v[0] = 3;
+    b.v[0] = 4;
     cr_assert_eq(job_state_decode(job.spec, b.v, b.n, job.next, &job.err), ST_DATA_DAMAGED, "newer version");
-    b.v[0] = 2;
+    b.v[0] = 3;
     b.v[2] = 'p';
     cr_assert_eq(job_state_decode(job.spec, b.v, b.n, job.next, &job.err), ST_DATA_DAMAGED, "another policy");
     free(b.v);
