@@ -358,6 +358,7 @@ Test(core_dict, a_job_that_is_there_keeps_what_the_dict_does_not_say)
 
     spec->strict = true;
     spec->ramp = (struct ramp){5, 0.5};
+    spec->anneal = (struct anneal){100, 0.5, true};
     cr_assert_eq(spec_resolve(spec, &err), ST_OK);
     struct help_job base = help_job_take(spec), job;
     struct job_event event = help_event(7);
@@ -367,11 +368,12 @@ Test(core_dict, a_job_that_is_there_keeps_what_the_dict_does_not_say)
     event.report.attempt = 2;
     cr_assert_eq(help_step(&base, &event), ST_OK);
     cr_assert_eq(import(plateau_text, &base, &job, &err), ST_OK, "%s", err.message);
-    cr_assert(job.spec->strict && job.spec->ramp.reports == 5);
+    cr_assert(job.spec->strict && job.spec->ramp.reports == 5 && job.spec->anneal.total_reports == 100);
     cr_assert(job.spec->lr.v[0] == 3 && job.spec->lr.v[1] == 4, "the dict does not know the initial rates");
     cr_assert_eq(((const struct plateau_params *)job.spec->params)->patience, 2);
     cr_assert(job.state->has_step && job.state->step == 40 && job.state->attempt == 2);
     cr_assert_eq(job.state->reports, 9);
+    cr_assert_eq(job.state->anneal_done, 9);
     cr_assert_eq(job_lrs(job.state)[0], 0.01, "the ramp is over");
     help_job_free(&job);
 
@@ -560,4 +562,13 @@ Test(core_dict, what_is_not_expressible_says_why_and_what_to_do)
     stays_here(
         &job, "state: the ramp is not over, 1 of 3 reports, and ReduceLROnPlateau (PyTorch) has none; export "
               "after it");
+    spec = help_raw_spec_of("plateau", "1", "");
+    spec->anneal = (struct anneal){2, 0.5, true};
+    cr_assert_eq(spec_resolve(spec, &err), ST_OK);
+    job = help_job_take(spec);
+    help_report(&job, 1);
+    help_report(&job, 1);
+    stays_here(&job,
+               "state: the anneal has begun, report 2 of 2, and ReduceLROnPlateau (PyTorch) has none; PATCH "
+               "the job with a larger anneal.total_reports first");
 }
