@@ -1,7 +1,14 @@
 """GreedyLR's guard over HTTP: a smoothed value far above the best one cuts at once."""
+import os
+import random
+import sys
 import unittest
 
-from harness import DaemonTest, reason
+from harness import ROOT, DaemonTest, reason
+
+sys.path.insert(0, os.path.join(ROOT, "client", "python"))
+
+from greedylr import local  # noqa: E402
 
 SPEC = {"job": "g", "lr": [0.4, 0.02], "greedy": {"smoothing": "median", "window_size": 3, "patience": 5, "guard_ratio": 2}}
 LOSSES = [2.0, 1.5, 1.0, 30.0, 40.0, 50.0, 1.0, 1.0, 0.9]
@@ -26,6 +33,25 @@ class Guard(DaemonTest):
                                                        "losses": LOSSES})["decisions"]
         self.assertEqual([d["lrs"] for d in simulated], [d["lrs"] for d in decisions])
         self.assertEqual([d["reason"] for d in simulated], [d["reason"] for d in decisions])
+
+    def test_the_python_client_decides_the_same_in_its_process(self):
+        seed = random.SystemRandom().randrange(2**32)
+        print("test_guard seed", seed)
+        dice, fired = random.Random(seed), 0
+        for _ in range(40):
+            greedy = {"guard_ratio": dice.choice([1.2, 2, 5]), "guard_factor": dice.choice([0.1, 0.5, 0.9]),
+                      "patience": dice.randrange(4), "smooth": dice.random() < 0.7, "window_size": dice.randint(1, 4),
+                      "smoothing": dice.choice(["mean", "median", "ema"]), "cooldown": dice.randrange(3),
+                      "warmup": dice.randrange(3), "stage_mode": dice.choice(["continue", "hold", "ignore"])}
+            losses = [dice.choice([1, 1, 1, 6, -0.1, float("nan"), 1.7e308]) * (0.5 + dice.random()) for _ in range(50)]
+            losses = [x if x < 1e308 or x != x else 1.7e308 for x in losses]
+            rule = dice.choice(["bad", "skip", "cut"])
+            want = self.d.ok("POST", "/v1/simulate", {"spec": {"lr": [0.4, 0.02], "greedy": greedy, "on_nonfinite": rule},
+                                                      "losses": losses})["decisions"]
+            mine = local.LocalGreedy(local.settings([0.4, 0.02], greedy, rule))
+            self.assertEqual([list(mine.step(x)) for x in losses], [d["lrs"] for d in want], (seed, greedy))
+            fired += sum("guard_ratio" in d["reason"] for d in want)
+        self.assertGreater(fired, 50, seed)
 
     def test_it_holds_after_a_restart_and_a_rewind(self):
         self.create()

@@ -183,7 +183,6 @@ class Sessions(RunTest):
                            ({"on_error": "local", "policy": {"cosine_annealing": {"t_max": 5}}}, "on_error: cosine_annealing cannot"),
                            ({"on_error": "local", "ramp": {"reports": 1, "start_factor": 0.5}}, "on_error: ramp cannot"),
                            ({"on_error": "local", "anneal": {"total_reports": 5}}, "on_error: anneal cannot"),
-                           ({"on_error": "local", "guard_ratio": 2}, "on_error: guard_ratio cannot"),
                            ({"policy": "cosine"}, "policy: .*there are greedy, plateau"), ({"policy": {}}, "policy"),
                            ({"policy": {"step": {}, "linear": {}}}, "policy"), ({"policy": {"step": 3}}, "step: must be its settings"),
                            ({"policy": {"step": {"size": 3}}}, "size: no such setting of step; there are step_size, gamma"),

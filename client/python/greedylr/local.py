@@ -16,7 +16,8 @@ DEFAULTS: Dict[str, Dict[str, Any]] = {
                  "guard_factor": 0.5},
     "transformers": {"mode": "min", "factor": 0.95, "patience": 10, "threshold": 1e-6, "threshold_mode": "abs",
                      "cooldown": 0, "warmup": 0, "stage_mode": "hold", "min_lr": 1e-3, "max_lr": 1.0, "eps": 1e-8,
-                     "smooth": False, "smoothing": "mean", "window_size": 50, "reset_start": 500},
+                     "smooth": False, "smoothing": "mean", "window_size": 50, "reset_start": 500,
+                     "guard_ratio": 0.0, "guard_factor": 0.5},
 }
 
 
@@ -33,11 +34,12 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, (int, float)) and not isinstance(x, bool)
 
 
+_FRACTION = ("a number between 0 and 1", lambda x: _is_number(x) and 0 < x < 1)
 _NOT_NEGATIVE = ("a number of at least 0", lambda x: _is_number(x) and x >= 0)
 #: What each setting may be, in words and as a check.  The daemon has the last word; these speak while it is away.
 FIELDS: Dict[str, Tuple[str, Callable[[Any], bool]]] = {
     "mode": _words("min", "max"),
-    "factor": ("a number between 0 and 1", lambda x: _is_number(x) and 0 < x < 1),
+    "factor": _FRACTION,
     "patience": _whole(0, 2**32 - 1),
     "threshold": _NOT_NEGATIVE,
     "threshold_mode": _words("rel", "abs"),
@@ -123,12 +125,12 @@ def settings(lr: Sequence[float], given: Mapping[str, Any], on_nonfinite: Option
     full = {**DEFAULTS[dialect], **fields}
     full["min_lr"] = _bound("min_lr", full["min_lr"], lr, lambda x: x / 1000)
     full["max_lr"] = _bound("max_lr", full["max_lr"], lr, lambda x: x * 10)
+    if full["guard_ratio"] and (dialect != "greedylr" or full["mode"] != "min"):
+        raise ValueError(f"guard_ratio: must be 0 but in the greedylr dialect with mode min, got {full['guard_ratio']!r}")
     if dialect == "greedylr":
         if full["mode"] == "min" and full["threshold_mode"] == "rel" and full["threshold"] >= 1:
             raise ValueError(f"threshold: must be below 1 with mode min and threshold_mode rel, got "
                              f"{full['threshold']!r}")
-        if full["guard_ratio"] and full["mode"] != "min":
-            raise ValueError(f"guard_ratio: applies to mode min only, got mode {full['mode']!r}; leave it out")
         for i, x in enumerate(lr):
             if not (full["min_lr"][i] > 0 and full["min_lr"][i] <= x <= full["max_lr"][i] < math.inf):
                 raise ValueError(f"min_lr, max_lr: must be 0 < min_lr <= lr <= max_lr, got {full['min_lr'][i]!r}, "
@@ -210,6 +212,11 @@ class LocalGreedy:
             current = math.nan  # compares false: never better
         else:
             current = self._smoothed(value)
+            if self._p.guard_ratio > 1 and self.best > 0 and current > self._p.guard_ratio * self.best:
+                self.num_good = self.num_bad = 0
+                self._begin("none", 0)
+                self._lower(self._p.guard_factor)
+                return self.lrs
             if not math.isfinite(current):
                 current = math.nan
         if self.stage != "none":
@@ -289,11 +296,14 @@ class LocalGreedy:
                 self.lrs[i] = new
         self.resets_left = self._p.reset_start
 
-    def _cut(self) -> None:
+    def _lower(self, factor: float) -> None:
         for i, lr in enumerate(self.lrs):
-            new = max(lr * self._p.factor, self._p.min_lr[i])
+            new = max(lr * factor, self._p.min_lr[i])
             if lr - new > self._p.eps:
                 self.lrs[i] = new
+
+    def _cut(self) -> None:
+        self._lower(self._p.factor)
         if self._p.reset_start and all(lr <= low for lr, low in zip(self.lrs, self._p.min_lr)):
             self.resets_left -= 1
             if self.resets_left <= 0:

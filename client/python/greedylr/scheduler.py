@@ -52,7 +52,7 @@ class GreedyLR(ReduceLROnPlateau):
     on_nonfinite  what a NaN or an infinity does: "bad" (the default: counts as worse), "skip", "cut", "reject".
     on_error      while the daemon is away: "hold" (the default) keeps the rates and hands the losses in, in order,
                   when it is back; "local" decides by GreedyLR's rules in the process, and hands them in as well (not
-                  with another policy, ramp, anneal or guard_ratio); "raise" raises, for tests.
+                  with another policy, a ramp or anneal); "raise" raises, for tests.
     budget        seconds one call may take, retries included.  Once they are spent calls return at once, with one probe
                   of at most 0.5 s every 10 s, until the daemon answers.
     ranks         with rounds: quorum and deadline of the daemon's rounds.

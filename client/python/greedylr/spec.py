@@ -140,8 +140,6 @@ class RunSpec:
         wrong = [name for name in ("ramp", "anneal") if name in self._extra]
         if config is None:
             wrong.insert(0, self.policy)
-        elif config.guard_ratio:
-            wrong.insert(0, "guard_ratio")
         if config is None or wrong:
             raise ValueError(f"on_error: {wrong[0]} cannot be decided in the process; use on_error=\"hold\"")
         return LocalGreedy(config)
