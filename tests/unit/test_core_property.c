@@ -63,7 +63,7 @@ static void set_randomly(struct job_spec *spec, size_t row)
     const struct param_def *def = &spec->policy->params[row];
     struct param_value value = {.kind = def->kind};
     double list[GROUPS_MAX];
-    uint32_t words = 0;
+    uint32_t words = 0, u32s[4];
 
     switch (def->kind) {
     case PARAM_F64: value.f64 = random_in(def); break;
@@ -77,6 +77,12 @@ static void set_randomly(struct job_spec *spec, size_t row)
     case PARAM_F64_LIST:
         value.n = random_list(spec, def, list);
         value.list = list;
+        break;
+    case PARAM_U32_LIST:
+        value.n = 1 + below(4);
+        for (uint32_t i = 0; i < value.n; i++)
+            u32s[i] = (i ? u32s[i - 1] : 1) + below(10);
+        value.u32s = u32s;
         break;
     }
     (void)!spec_set_param(spec, row, &value, NULL); /* a refused one stays as it was */
