@@ -55,11 +55,16 @@ static void raise_rate(const struct ref_settings *settings, struct ref_state *s)
     s->rate = raised < settings->max_lr ? raised : settings->max_lr;
 }
 
+static void lower_rate(const struct ref_settings *settings, struct ref_state *s, double factor)
+{
+    double lower = s->rate * factor;
+
+    s->rate = lower > settings->min_lr ? lower : settings->min_lr;
+}
+
 static void cut_rate(const struct ref_settings *settings, struct ref_state *s)
 {
-    double cut = s->rate * settings->factor;
-
-    s->rate = cut > settings->min_lr ? cut : settings->min_lr;
+    lower_rate(settings, s, settings->factor);
 }
 
 static void begin_stage(struct ref_state *s, uint32_t stage, uint32_t length)
@@ -75,6 +80,12 @@ static void greedy(const struct ref_settings *settings, struct ref_state *s, dou
     if (isfinite(value)) {
         double current = smoothed(settings, s, value);
 
+        if (settings->guard_ratio > 0 && s->best > 0 && current > settings->guard_ratio * s->best) {
+            s->good = s->bad = 0;
+            begin_stage(s, NONE, 0);
+            lower_rate(settings, s, settings->guard_factor);
+            return;
+        }
         better = current < s->best * (1 - settings->threshold);
         if (better) s->best = current;
     }
@@ -97,24 +108,54 @@ static void greedy(const struct ref_settings *settings, struct ref_state *s, dou
     }
 }
 
+/* What the anneal leaves of a rate, as a factor, when so many reports have counted. */
+static double line(const struct ref_settings *settings, uint32_t counted)
+{
+    double n = settings->total_reports, part = settings->fraction * n;
+
+    if (settings->total_reports == 0 || counted <= n - part) return 1;
+    return counted >= n ? 0 : (n - counted) / part;
+}
+
+static double annealed(const struct ref_settings *settings, const struct ref_state *s)
+{
+    double rate = s->rate * line(settings, s->counted);
+    double least = s->rate < settings->min_lr ? s->rate : settings->min_lr;
+
+    return rate > least ? rate : least;
+}
+
 const char *ref_decide(const struct ref_settings *settings, struct ref_state *s, bool paused, double value,
                        double cap)
 {
     double before = s->rate;
 
     if (!paused) {
+        double f = line(settings, ++s->counted);
+
         greedy(settings, s, value);
-        if (s->rate > cap) s->rate = cap;
+        if (f > 0 && s->rate > cap / f) s->rate = cap / f;
     }
-    s->answered = s->rate < cap ? s->rate : cap;
+    s->answered = annealed(settings, s);
+    if (s->answered > cap) s->answered = cap;
     s->reports++;
     return s->rate > before ? "raise" : s->rate < before ? "cut" : "hold";
+}
+
+bool ref_override(const struct ref_settings *settings, struct ref_state *s, double lr)
+{
+    double f = line(settings, s->counted);
+
+    if (f <= 0 || lr < settings->min_lr || lr > settings->max_lr * f) return false;
+    s->rate = lr / f < settings->max_lr ? lr / f : settings->max_lr;
+    s->answered = annealed(settings, s);
+    return true;
 }
 
 void ref_settle(const struct ref_settings *settings, struct ref_state *s)
 {
     if (s->rate > settings->max_lr) s->rate = settings->max_lr;
-    s->answered = s->rate;
+    s->answered = annealed(settings, s);
     keep_newest(s, settings->window);
 }
 

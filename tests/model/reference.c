@@ -393,7 +393,8 @@ static bool same_state(const struct ref_state *a, const struct ref_state *b)
 {
     return a->rate == b->rate && a->answered == b->answered && a->best == b->best && a->good == b->good &&
            a->bad == b->bad && a->stage == b->stage && a->left == b->left && a->reports == b->reports &&
-           a->values == b->values && !memcmp(a->window, b->window, sizeof(a->window));
+           a->counted == b->counted && a->values == b->values &&
+           !memcmp(a->window, b->window, sizeof(a->window));
 }
 
 bool ref_replays(uint32_t job)
@@ -407,7 +408,7 @@ bool ref_replays(uint32_t job)
         const struct entry *e = &j->entries[i];
 
         if (e->a.superseded) continue;
-        if (!strcmp(e->a.action, "override")) s.rate = s.answered = e->a.lr;
+        if (!strcmp(e->a.action, "override") && !ref_override(&j->created, &s, e->set)) return false;
         if (!e->report) continue;
         s.step = e->a.step;
         s.has_step = true;

@@ -46,6 +46,9 @@ enum ref_reduce { MEAN, MIN, MAX, MEDIAN, FIRST };
 
 struct ref_settings {
     double lr, factor, min_lr, max_lr, threshold;
+    double guard_ratio, guard_factor; /* ratio 0: no guard */
+    double fraction;
+    uint32_t total_reports;                      /* of the anneal; 0: none */
     uint32_t patience, warmup, cooldown, window; /* window 0: no smoothing */
     bool median;                                 /* else mean */
     uint32_t world_size, quorum, deadline_ms;
@@ -62,7 +65,8 @@ struct ref_request {
     double value, weight, lr_cap; /* weight 0, lr_cap 0: not given */
     uint32_t request_id;          /* 0: none */
     double lr;
-    struct ref_settings settings; /* CREATE: all; UPDATE: patience, max_lr, window, world_size, quorum */
+    struct ref_settings settings; /* CREATE: all; UPDATE: patience, max_lr, window, world_size, quorum,
+                                     guard_ratio, total_reports (0: as it is) */
 };
 
 enum ref_shape { SHAPE_NONE, SHAPE_DECISION, SHAPE_JOB, SHAPE_RATES, SHAPE_EMPTY };

@@ -279,17 +279,20 @@ static void handle_set_lr(struct ref_call *c)
     struct job *j = usable(c);
 
     if (!j) return;
+    struct ref_state after = j->s;
+
     if (j->status == FINISHED) {
         ref_fail(c, ST_JOB_FINISHED);
-    } else if (!(q->lr >= j->settings.min_lr && q->lr <= j->settings.max_lr)) {
+    } else if (!ref_override(&j->settings, &after, q->lr)) {
         ref_fail(c, ST_FIELD_INVALID);
     } else if (ref.full) {
         ref_fail(c, ST_STORE_FULL);
     } else {
-        j->s.rate = j->s.answered = q->lr;
+        j->s = after;
         struct entry *e = ref_add_entry(j, "override");
 
         e->undone = true;
+        e->set = q->lr;
         ref_answer_decision(c, e);
     }
 }
@@ -331,6 +334,9 @@ static void handle_update(struct ref_call *c)
     j->settings.max_lr = s->max_lr;
     j->settings.world_size = s->world_size;
     j->settings.quorum = s->quorum;
+    j->settings.guard_ratio = s->guard_ratio;
+    if (s->total_reports && !j->settings.total_reports) j->settings.fraction = 0.2; /* the default */
+    if (s->total_reports) j->settings.total_reports = s->total_reports;
     if (j->settings.window) j->settings.window = s->window;
     j->serial++;
     ref_settle(&j->settings, &j->s);

@@ -11,7 +11,7 @@ struct entry {
     struct ref_answer a;
     bool report, state, undone; /* answers a report; may be gone back to; is taken back by a rewind */
     bool paused;
-    double cap;
+    double cap, set;                     /* set: what an override wanted */
     uint32_t request_id, change, serial; /* serial: of the settings */
     bool in[REF_RANKS];
     double values[REF_RANKS];

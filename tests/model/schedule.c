@@ -116,6 +116,9 @@ static void say_request(uint32_t call, const struct ref_request *q)
     if (q->kind == CALL_CREATE)
         say(" reduce %d deadline %u ms warmup %u cooldown %u strict %d", (int)q->settings.reduce,
             q->settings.deadline_ms, q->settings.warmup, q->settings.cooldown, q->settings.strict);
+    if (q->kind == CALL_CREATE || q->kind == CALL_UPDATE)
+        say(" guard_ratio %g guard_factor %g total_reports %u fraction %g", q->settings.guard_ratio,
+            q->settings.guard_factor, q->settings.total_reports, q->settings.fraction);
     say("\n");
 }
 
@@ -346,6 +349,11 @@ static void make_settings(struct ref_settings *s)
     s->deadline_ms = 1000 * (2 + pick(3));
     s->reduce = pick(3) ? MEAN : (enum ref_reduce)pick(5);
     s->strict = chance(15);
+    s->guard_ratio = pick(2) ? 0 : 1.1 + 0.2 * pick(3);
+    s->guard_factor = pick(2) ? 0.5 : 0.9;
+    if (pick(2)) return;
+    s->total_reports = 2 + pick(20);
+    s->fraction = 0.25 * (1 + pick(4));
 }
 
 static uint32_t pick_step(const struct ref_hint *h)
@@ -409,6 +417,8 @@ static void make_update(struct ref_request *q)
     s->max_lr = 0.15 + 0.25 * pick(4);
     s->world_size = 1 + pick(REF_RANKS);
     s->quorum = 1 + pick(s->world_size);
+    s->guard_ratio = pick(2) ? 0 : 1.2;
+    s->total_reports = pick(2) ? 0 : 2 + pick(20);
 }
 
 static enum ref_kind pick_kind(bool exists)

@@ -23,6 +23,7 @@ struct issued {
     Greedylr__V1__JobSpec spec;
     Greedylr__V1__Greedy greedy;
     Greedylr__V1__Ranks ranks;
+    Greedylr__V1__Anneal anneal;
     Google__Protobuf__Duration duration;
     union {
         Greedylr__V1__CreateJobRequest create;
@@ -189,6 +190,18 @@ static void fill_ranks(struct issued *i, const struct ref_settings *s)
     i->spec.ranks = &i->ranks;
 }
 
+/* The guard, and the anneal where there is one. */
+static void fill_rules(struct issued *i, const struct ref_settings *s)
+{
+    i->greedy.has_guard_ratio = 1;
+    i->greedy.guard_ratio = s->guard_ratio;
+    if (!s->total_reports) return;
+    greedylr__v1__anneal__init(&i->anneal);
+    i->anneal.has_total_reports = 1;
+    i->anneal.total_reports = s->total_reports;
+    i->spec.anneal = &i->anneal;
+}
+
 static void fill_create(struct issued *i, const struct ref_request *q)
 {
     const struct ref_settings *s = &q->settings;
@@ -213,6 +226,11 @@ static void fill_create(struct issued *i, const struct ref_request *q)
     i->spec.greedy = g;
     g->has_factor = g->has_patience = g->has_threshold = g->has_cooldown = g->has_warmup = g->has_smooth = 1;
     g->factor = s->factor;
+    g->has_guard_factor = 1;
+    g->guard_factor = s->guard_factor;
+    fill_rules(i, s);
+    i->anneal.has_fraction = 1;
+    i->anneal.fraction = s->fraction;
     g->patience = s->patience;
     g->threshold = s->threshold;
     g->cooldown = s->cooldown;
@@ -240,6 +258,7 @@ static void fill_update(struct issued *i, const struct ref_request *q)
     fill_ranks(i, s);
     i->spec.policy_case = GREEDYLR__V1__JOB_SPEC__POLICY_GREEDY;
     i->spec.greedy = &i->greedy;
+    fill_rules(i, s);
     i->greedy.has_patience = 1;
     i->greedy.patience = s->patience;
     i->greedy.has_window_size = s->window != 0;
