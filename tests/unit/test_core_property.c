@@ -7,7 +7,7 @@
 
 #include <float.h>
 
-#define LIVES   1500 /* of each policy */
+#define LIVES   250 /* of each policy */
 #define REPORTS 60
 #define GROUPS  3
 
@@ -58,12 +58,22 @@ static uint32_t random_list(const struct job_spec *spec, const struct param_def 
     return n;
 }
 
+/* Rising numbers, as milestones are. */
+static uint32_t random_u32s(const struct param_def *def, uint32_t *list)
+{
+    uint32_t n = 1 + below(5), last = (uint32_t)def->lo;
+
+    for (uint32_t i = 0; i < n; i++)
+        list[i] = last += 1 + below(15);
+    return n;
+}
+
 static void set_randomly(struct job_spec *spec, size_t row)
 {
     const struct param_def *def = &spec->policy->params[row];
     struct param_value value = {.kind = def->kind};
     double list[GROUPS_MAX];
-    uint32_t words = 0, u32s[4];
+    uint32_t u32s[5], words = 0;
 
     switch (def->kind) {
     case PARAM_F64: value.f64 = random_in(def); break;
@@ -79,9 +89,7 @@ static void set_randomly(struct job_spec *spec, size_t row)
         value.list = list;
         break;
     case PARAM_U32_LIST:
-        value.n = 1 + below(4);
-        for (uint32_t i = 0; i < value.n; i++)
-            u32s[i] = (i ? u32s[i - 1] : 1) + below(10);
+        value.n = random_u32s(def, u32s);
         value.u32s = u32s;
         break;
     }
