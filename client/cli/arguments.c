@@ -27,10 +27,28 @@ static const struct option options[OPTIONS] = {
     [OPTION_OUTPUT] = {"output", 'o', "FORMAT", NULL,
                        "table (default), json (the daemon's answer as it is) or csv (lists)"},
     [OPTION_YES] = {"yes", 'y', NULL, "delete", "do not ask"},
-    [OPTION_LOSSES_FILE] = {"losses-file", 0, "FILE", "simulate",
-                            "file with the values, one a line or a CSV; - is standard input"},
-    [OPTION_LOSSES_COLUMN] = {"losses-column", 0, "NAME", "simulate",
-                              "column of the CSV; default loss, metric, value or the only one"},
+    [OPTION_LOSSES_FILE] =
+        {"losses-file", 0, "FILE", "simulate sweep",
+         "file with the values: one a line, a CSV, a number or an object of JSON a line, or a "
+         "JSON list; - is standard input; --losses FILE is the same"},
+    [OPTION_LOSSES_COLUMN] =
+        {"losses-column", 0, "NAME", "simulate sweep",
+         "column of the CSV, member of the JSON; default loss, metric, value or the only one"},
+    [OPTION_JOB] = {"job", 0, "JOB", "sweep", "take the values and the settings of this job"},
+    [OPTION_SET] =
+        {"set", 0, "NAME=VALUE", "replay sweep",
+         "another setting, as often as wanted: a field of the policy (patience=3), lr, on_nonfinite or a "
+         "path (ramp.reports=5; ramp=none); sweep takes several values with commas, and a list in brackets"},
+    [OPTION_POLICY] = {"policy", 0, "NAME", "replay sweep",
+                       "another policy, with nothing set but by --set: plateau, cosine_annealing, ..."},
+    [OPTION_TO_STEP] = {"to-step", 0, "N", "replay sweep", "of a job's values, only those up to this step"},
+    [OPTION_SORT] =
+        {"sort", 0, "COLUMN", "sweep",
+         "order of the rows: final, min, max, raises, cuts, resets, plateaued or a setting; with a dash "
+         "in front (--sort=-final) the largest first"},
+    [OPTION_PLOT] = {"plot", 0, NULL, "simulate replay history",
+                     "draw values and rates on the terminal in place of the rows"},
+    [OPTION_SVG] = {"svg", 0, "FILE", "simulate replay history", "draw them into this file, too"},
     [OPTION_HELP] = {"help", 'h', NULL, NULL, "print how to use the command, with all its flags"},
     [OPTION_VERSION] = {"version", 0, NULL, NULL, "print the version of this program"},
 };
@@ -42,7 +60,14 @@ const struct option *option(enum option_id id)
 
 bool option_of(enum option_id id, const struct command *command)
 {
-    return !options[id].command || (command && !strcmp(options[id].command, command->name));
+    const char *names = options[id].commands, *at;
+    size_t n = command ? strlen(command->name) : 0;
+
+    if (!names || !command) return !names;
+    for (at = names; *at; at += strcspn(at, " "), at += *at == ' ') {
+        if (strcspn(at, " ") == n && !strncmp(at, command->name, n)) return true;
+    }
+    return false;
 }
 
 int usage_error(const struct invocation *in, const char *fmt, ...)
@@ -181,10 +206,24 @@ static int set_field(struct invocation *in, const struct field *field, const cha
     return field_set(target, field, value, error, sizeof(error)) ? usage_error(in, "%s", error) : 0;
 }
 
+static int add_set(struct invocation *in, const char *value)
+{
+    const char *equals = strchr(value, '=');
+
+    if (!equals || equals == value || !equals[1])
+        return usage_error(in, "--set %.80s: must be NAME=VALUE, as in --set patience=3", value);
+    if (in->n_sets == SETS_MAX) return usage_error(in, "--set: at most %d of them", SETS_MAX);
+    in->sets[in->n_sets++] = value;
+    return 0;
+}
+
 static int set_option(struct invocation *in, enum option_id id, const char *value)
 {
     static const char *const formats[] = {"table", "json", "csv"};
 
+    if (id == OPTION_JOB && !is_job_id(value))
+        return usage_error(in, "--job %.140s: is no job's id; greedylr list shows the jobs", value);
+    if (id == OPTION_SET && add_set(in, value)) return EXIT_USAGE;
     in->options[id] = value ? value : "";
     if (id == OPTION_TIMEOUT && !time_parse(value, &in->timeout_ms))
         return usage_error(in, "--timeout %s: must be a time like 500ms, 10s or 2m, at most 24h", value);
@@ -197,13 +236,26 @@ static int set_option(struct invocation *in, enum option_id id, const char *valu
     return usage_error(in, "--output %s: must be table, json or csv", value);
 }
 
+/* Whether what stands behind --losses does not begin as a list of numbers does. */
+static bool is_file_of_values(const struct field *field, const char *value)
+{
+    char first[40];
+    double number;
+
+    if (strcmp(field->path, "losses") || *value == '[') return false;
+    snprintf(first, sizeof(first), "%.*s", (int)strcspn(value, ","), value);
+    return !nonfinite_name(first) && !number_parse(first, &number);
+}
+
 static int set_flag(struct invocation *in, const struct flag *flag, const char *name, const char *value)
 {
     if (value && flag->value == VALUE_NEVER) return usage_error(in, "--%s: takes no value", name);
     if (!value && flag->value == VALUE_ALWAYS)
         return usage_error(in, "--%s: needs a value, %s", name,
                            flag->is_option ? options[flag->id].argument : field_type(&flag->field));
-    return flag->is_option ? set_option(in, flag->id, value) : set_field(in, &flag->field, value);
+    if (flag->is_option) return set_option(in, flag->id, value);
+    return is_file_of_values(&flag->field, value) ? set_option(in, OPTION_LOSSES_FILE, value)
+                                                  : set_field(in, &flag->field, value);
 }
 
 /* ---- words ---- */

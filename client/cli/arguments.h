@@ -15,6 +15,13 @@ enum option_id {
     OPTION_YES,
     OPTION_LOSSES_FILE,
     OPTION_LOSSES_COLUMN,
+    OPTION_JOB,
+    OPTION_SET,
+    OPTION_POLICY,
+    OPTION_TO_STEP,
+    OPTION_SORT,
+    OPTION_PLOT,
+    OPTION_SVG,
     OPTION_HELP,
     OPTION_VERSION,
     OPTIONS
@@ -25,7 +32,7 @@ struct option {
     const char *name;
     char letter;          /* short form; 0: none */
     const char *argument; /* NULL: takes no value */
-    const char *command;  /* the only one that has it; NULL: all have it */
+    const char *commands; /* those that have it, with spaces; NULL: all have it */
     const char *help;
 };
 
@@ -50,6 +57,8 @@ bool flag_takes(const struct flag *flag, const char *next);
 
 enum output { OUTPUT_TABLE, OUTPUT_JSON, OUTPUT_CSV };
 
+#define SETS_MAX 16
+
 struct invocation {
     const struct command *command; /* NULL: none was given */
     json_t *request;               /* fields that were given; NULL: the command has no request */
@@ -57,6 +66,8 @@ struct invocation {
     const char *words[ARGUMENTS_MAX]; /* those after the command's name */
     size_t n_words;
     const char *options[OPTIONS]; /* as given, "" for those without value; NULL: not given */
+    const char *sets[SETS_MAX];   /* every --set, in order */
+    size_t n_sets;
     enum output output;
     long timeout_ms; /* 0: not given */
 };

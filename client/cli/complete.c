@@ -101,7 +101,7 @@ static void each_word(void *arg, const char *word, size_t len)
 
 static void offer_option_values(const struct completing *c, enum option_id id)
 {
-    if (id == OPTION_TOKEN_FILE || id == OPTION_LOSSES_FILE) puts(":files");
+    if (id == OPTION_TOKEN_FILE || id == OPTION_LOSSES_FILE || id == OPTION_SVG) puts(":files");
     if (id != OPTION_OUTPUT) return;
     offer(c, "", "table", "for people");
     offer(c, "", "json", "the daemon's answer as it is");

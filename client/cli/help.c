@@ -46,18 +46,19 @@ static void print_option(const struct option *o)
 static void print_options(const struct command *command, bool own)
 {
     for (int i = 0; i < OPTIONS; i++) {
-        if (option_of(i, command) && own == (option(i)->command != NULL)) print_option(option(i));
+        if (option_of(i, command) && own == (option(i)->commands != NULL)) print_option(option(i));
     }
 }
 
-/* Fields that are arguments have no need to be listed. */
+/* Fields that are arguments have no need to be listed, nor those behind an option of the same name. */
 static bool is_argument(const struct command *command, const struct field *field)
 {
     for (size_t i = 0; i < ARGUMENTS_MAX && command->arguments[i].name; i++) {
         const char *name = command->arguments[i].field;
         if (name && !strcmp(name, field->path)) return true;
     }
-    return false;
+    struct flag flag;
+    return flag_find(command, field->path + field->flag, &flag) && flag.is_option;
 }
 
 static int print_field(void *arg, const struct field *field)

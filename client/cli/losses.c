@@ -1,7 +1,10 @@
-/* A CSV is read cell by cell; the first line is one of names unless its only cell is a number. */
+/* What begins like JSON is JSON.  A CSV is read cell by cell; the first line is one of names unless its only
+ * cell is a number. */
 #include "cli/losses.h"
 
 #include "cli/file.h"
+#include "cli/losses_json.h"
+#include "cli/pick.h"
 #include "cli/text.h"
 
 #include <math.h>
@@ -10,12 +13,13 @@
 #include <string.h>
 
 #define CELLS_MAX 256
+#define BOM       "\xef\xbb\xbf" /* spreadsheets put it in front */
 
 struct reader {
     const char *path;
     char *at; /* next line; the text is taken apart in place */
     char *cells[CELLS_MAX];
-    size_t n_cells, line;
+    size_t n_cells, line, next; /* line: where the cells begin; next: where the next ones do */
     char *error;
     size_t size;
 };
@@ -26,13 +30,15 @@ static int wrong(const struct reader *r, const char *what, const char *got)
     return -1;
 }
 
-/* Takes the quotes off the cell at *at, which moves behind it.  false: no closing quote. */
-static bool unquote(char **at)
+/* Takes the quotes off the cell at *at, which moves behind it, and counts its line ends.  false: no closing
+ * quote. */
+static bool unquote(char **at, size_t *lines)
 {
     char *from = *at + 1, *to = *at;
 
     while (*from && (*from != '"' || from[1] == '"')) {
         from += *from == '"';
+        *lines += *from == '\n';
         *to++ = *from++;
     }
     bool closed = *from;
@@ -47,13 +53,13 @@ static int next_line(struct reader *r)
     char *at = r->at, *cell, *end, stop;
 
     r->n_cells = 0;
-    r->line++;
+    r->line = ++r->next;
     if (!*at) return 0;
     do {
         if (r->n_cells == CELLS_MAX) return wrong(r, "more columns than this reads", "");
         at += strspn(at, " \t");
         cell = at;
-        if (*at == '"' && !unquote(&at)) return wrong(r, "a quote is not closed", "");
+        if (*at == '"' && !unquote(&at, &r->next)) return wrong(r, "a quote is not closed", "");
         at += strcspn(at, ",\r\n");
         stop = *at;
         *at = '\0';
@@ -101,23 +107,11 @@ static int add(struct reader *r, json_t *values, const char *text)
 /* Index of the column to read, from the line of names; -1: error. */
 static int choose(struct reader *r, const char *column)
 {
-    static const char *const usual[] = {"loss", "metric", "value"};
-    char known[200] = "";
+    char why[400];
+    int chosen = pick_column((const char *const *)r->cells, r->n_cells, column, why, sizeof(why));
 
-    for (size_t i = 0; column && i < r->n_cells; i++) {
-        if (!strcmp(r->cells[i], column)) return (int)i;
-    }
-    for (size_t u = 0; !column && u < 3; u++) {
-        for (size_t i = 0; i < r->n_cells; i++) {
-            if (!strcmp(r->cells[i], usual[u])) return (int)i;
-        }
-    }
-    if (!column && r->n_cells == 1) return 0;
-    for (size_t i = 0, n = 0; i < r->n_cells && n < sizeof(known); i++)
-        n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", r->cells[i]);
-    snprintf(r->error, r->size, "%s: %s%s; --losses-column takes one of: %s", r->path,
-             column ? "has no column " : "has several columns", column ? column : "", known);
-    return -1;
+    if (chosen < 0) snprintf(r->error, r->size, "%s: %s", r->path, why);
+    return chosen;
 }
 
 static int read_column(struct reader *r, size_t column, json_t *values)
@@ -160,18 +154,34 @@ static int read_values(struct reader *r, const char *column, json_t *values)
     return chosen < 0 ? -1 : read_column(r, (size_t)chosen, values);
 }
 
+static json_t *read_table(const char *path, char *text, const char *column, char *error, size_t size)
+{
+    struct reader r = {.path = path, .at = text, .error = error, .size = size};
+    json_t *values = need(json_array());
+
+    if (!read_values(&r, column, values)) return values;
+    json_decref(values);
+    return NULL;
+}
+
 json_t *losses_read(const char *path, const char *column, char *error, size_t size)
 {
-    char *text = file_read(path, error, size);
-    struct reader r = {.path = path, .at = text, .error = error, .size = size};
-    json_t *values = text ? need(json_array()) : NULL;
-    int rc = text ? read_values(&r, column, values) : -1;
+    char *all = file_read(path, error, size), *text = all;
+    json_t *values;
 
-    if (!rc && !json_array_size(values)) {
+    if (!all) return NULL;
+    if (!strcmp(path, "-")) path = "standard input";
+    if (!strncmp(text, BOM, strlen(BOM))) text += strlen(BOM);
+    char first = text[strspn(text, " \t\r\n")];
+    if (first == '{' || first == '[')
+        values = losses_json(path, text, column, error, size);
+    else
+        values = read_table(path, text, column, error, size);
+    if (values && !json_array_size(values)) {
         snprintf(error, size, "%s: has no values", path);
-        rc = -1;
+        json_decref(values);
+        values = NULL;
     }
-    if (rc) json_decref(values);
-    free(text);
-    return rc ? NULL : values;
+    free(all);
+    return values;
 }

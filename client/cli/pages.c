@@ -6,9 +6,11 @@
 #include "cli/run.h"
 
 #include "cli/call.h"
+#include "cli/picture.h"
 #include "cli/show.h"
 #include "cli/text.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,9 +19,11 @@
 struct pages {
     const struct invocation *in;
     struct transport *t;
-    const char *list;  /* the answer's member that is the list */
-    struct rows *rows; /* NULL: JSON */
-    size_t n;          /* pages shown */
+    const char *list;      /* the answer's member that is the list */
+    struct rows *rows;     /* NULL: JSON */
+    struct series *series; /* what to draw; NULL: nothing */
+    bool silent;           /* the picture is all there is to show */
+    size_t n;              /* pages shown */
 };
 
 /* Behind the string that begins at text. */
@@ -85,6 +89,17 @@ static void show_rows(struct pages *p, const json_t *answer)
     rows_print(p->rows);
 }
 
+static void collect(struct pages *p, const json_t *answer)
+{
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(json_object_get(answer, p->list), i, row)
+    {
+        if (!json_is_true(json_object_get(row, "superseded"))) series_add(p->series, NAN, row, NULL);
+    }
+}
+
 /* Asks for the page and shows it; *token is the next one's, NULL after the last. */
 static int show_page(struct pages *p, bool single, json_t *request, char **token)
 {
@@ -97,9 +112,10 @@ static int show_page(struct pages *p, bool single, json_t *request, char **token
     json_t *answer = reply_json(p->t, reply.body);
     const char *next = json_string_value(json_object_get(answer, "next_page_token"));
     *token = next && !single ? need(strdup(next)) : NULL;
+    if (answer && p->series) collect(p, answer);
     if (answer && p->rows)
         show_rows(p, answer);
-    else if (answer)
+    else if (answer && !p->silent)
         show_json(p, reply.body, !*token);
     rc = answer ? finish_output() : EXIT_NO_ANSWER;
     if (!rc && single && next && p->rows) say("there is more: --page-token %s", next);
@@ -130,11 +146,19 @@ int run_pages(const struct invocation *in)
 {
     bool single = json_object_get(in->request, "page_size") || json_object_get(in->request, "page_token");
     struct pages p = {.in = in, .list = in->command->answer == ANSWER_JOBS ? "jobs" : "decisions"};
-    int rc = session_open(in, &p.t);
+    int rc = picture_check(in);
 
+    if (!rc) rc = session_open(in, &p.t);
     if (rc) return rc;
-    if (in->output != OUTPUT_JSON) p.rows = rows_new(in->command->answer, in->output == OUTPUT_CSV);
+    p.silent = picture_is_all(in);
+    if (picture_wanted(in))
+        p.series = series_new(json_string_value(json_object_get(in->request, "job")), "step", "rate", NULL);
+    if (in->output != OUTPUT_JSON && !p.silent)
+        p.rows = rows_new(in->command->answer, in->output == OUTPUT_CSV);
     rc = show_all(&p, single);
+    if (!rc && p.series) rc = picture_show(in, p.series);
+    if (!rc) rc = finish_output();
+    series_free(p.series);
     rows_free(p.rows);
     transport_free(p.t);
     return rc;

@@ -2,7 +2,6 @@
 #include "cli/run.h"
 
 #include "cli/call.h"
-#include "cli/losses.h"
 #include "cli/show.h"
 #include "cli/text.h"
 
@@ -69,27 +68,6 @@ int run_delete(const struct invocation *in)
     }
     snprintf(done, sizeof(done), "%s is deleted", job);
     return ask(in, done);
-}
-
-/* ---- simulate ---- */
-
-int run_simulate(const struct invocation *in)
-{
-    const char *file = in->options[OPTION_LOSSES_FILE];
-    char error[600];
-    json_t *values;
-
-    if (!file && in->options[OPTION_LOSSES_COLUMN])
-        return usage_error(in, "--losses-column: needs --losses-file");
-    if (!file && !json_object_get(in->request, "losses"))
-        return usage_error(in, "the values are missing: --losses 1.0,0.9,... or --losses-file FILE");
-    if (!file) return ask(in, NULL);
-    if (json_object_get(in->request, "losses"))
-        return usage_error(in, "--losses and --losses-file: give one of the two");
-    values = losses_read(file, in->options[OPTION_LOSSES_COLUMN], error, sizeof(error));
-    if (!values) return usage_error(in, "%s", error);
-    if (json_object_set_new(in->request, "losses", values)) need(NULL);
-    return ask(in, NULL);
 }
 
 /* ---- the daemon itself ---- */

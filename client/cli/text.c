@@ -49,6 +49,15 @@ bool number_parse(const char *text, double *out)
     return end != text && !*end;
 }
 
+double value_number(const json_t *value)
+{
+    const char *text = json_string_value(value);
+
+    if (json_is_number(value)) return json_number_value(value);
+    if (!text || !strcmp(text, "NaN") || !nonfinite_name(text)) return NAN;
+    return *text == '-' ? -INFINITY : INFINITY;
+}
+
 static void print_number(FILE *out, double value, enum precision precision)
 {
     char text[NUMBER_MAX];

@@ -21,6 +21,9 @@ const char *nonfinite_name(const char *text);
 /* A decimal number and nothing else; false if it is none.  Too large for a double: infinite. */
 bool number_parse(const char *text, double *out);
 
+/* A number of an answer: "NaN" and the infinities are texts there.  NaN for anything else. */
+double value_number(const json_t *value);
+
 enum precision {
     SIX_DIGITS, /* for people */
     EXACT,      /* reads back to the same bits */

@@ -688,7 +688,7 @@ class Help(unittest.TestCase):
         rows = re.findall(r"^\.It Cm (\S+)(?: Ar (.+))?\n(.*)$", table, re.M)
         documented = {name: ((name + " " + arguments).strip(), text) for name, arguments, text in rows}
         self.assertEqual(list(documented.items()), list(commands().items()))
-        documented = re.findall(r"^\.It Fl -([a-z-]+)", page.split(".Sh OPTIONS")[1].split(".Sh OUTPUT")[0], re.M)
+        documented = re.findall(r"^\.It Fl -([a-z-]+)", page.split(".Sh OPTIONS")[1].split("\n.Sh ")[0], re.M)
         options = set()
         for command, request in REQUESTS.items():
             fields = {re.sub(r"^spec\.", "", path) for path, _, _ in leaves(request + "Request")} | {"spec.job", "spec.step"}
