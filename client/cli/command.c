@@ -2,6 +2,7 @@
 #include "cli/command.h"
 
 #include "cli/run.h"
+#include "cli/simulate.h"
 #include "cli/text.h"
 
 #include "greedylr/v1/scheduler.pb-c.h"
@@ -194,6 +195,7 @@ static const struct command rows[] = {
      .run = run_request},
     {.name = "simulate",
      .summary = "what settings would decide on a list of values",
+     .about = WHAT_IF_NOTE,
      .rpc = "Simulate",
      .request = REQUEST(simulate),
      .method = "POST",
@@ -201,6 +203,26 @@ static const struct command rows[] = {
      .body = BODY_JSON,
      .answer = ANSWER_SIMULATION,
      .run = run_simulate},
+    {.name = "replay",
+     .summary = "what other settings would have decided on a job's values",
+     .about =
+         "Takes the recorded values in order, without those that a rewind went back behind, and simulates "
+         "the "
+         "job's settings on them from the initial rates, with the changes.  Overrides, pauses, updates, "
+         "imports, "
+         "the state of a fork and a report's lr_cap are not replayed; the output names them.  " WHAT_IF_NOTE,
+     .request = REQUEST(get_job),
+     .answer = ANSWER_SIMULATION,
+     .arguments = {THE_JOB},
+     .run = run_replay},
+    {.name = "sweep",
+     .summary = "what a grid of settings would decide on the same values",
+     .about = "A row for each combination of the values that --set names, at most 1,000, on the values of a "
+              "file or "
+              "a job; the other settings are the job's, or those of the flags.  " WHAT_IF_NOTE,
+     .request = REQUEST(simulate),
+     .answer = ANSWER_SIMULATION,
+     .run = run_sweep},
     {.name = "health",
      .summary = "whether the daemon takes reports",
      .method = "GET",

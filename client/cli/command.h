@@ -41,6 +41,7 @@ enum answer {
 struct command {
     const char *name;
     const char *summary; /* half a sentence */
+    const char *about;   /* what its help says besides; NULL: nothing */
     const char *rpc;     /* of the contract; NULL: none */
     const ProtobufCMessageDescriptor *request;
     const char *method, *path; /* REST route */

@@ -5,6 +5,7 @@
 #include "cli/call.h"
 #include "cli/docs.h"
 #include "cli/run.h"
+#include "cli/settings.h"
 #include "cli/text.h"
 
 #include <stdio.h>
@@ -48,7 +49,13 @@ static void offer_commands(const struct completing *c)
 
 static int offer_field(void *arg, const struct field *field)
 {
-    offer(arg, "--", field->path + field->flag, docs_of(field->message->short_name, field->desc->name));
+    const struct completing *c = arg;
+    const char *name = field->path + field->flag;
+    struct flag flag;
+
+    /* An option of the same name has been offered. */
+    if (!flag_find(c->in.command, name, &flag) || !flag.is_option)
+        offer(c, "--", name, docs_of(field->message->short_name, field->desc->name));
     return 0;
 }
 
@@ -99,19 +106,53 @@ static void each_word(void *arg, const char *word, size_t len)
     offer_word(arg, copy);
 }
 
-static void offer_option_values(const struct completing *c, enum option_id id)
+static void offer_setting(void *arg, const char *name, const struct field *field)
 {
-    if (id == OPTION_TOKEN_FILE || id == OPTION_LOSSES_FILE || id == OPTION_SVG) puts(":files");
-    if (id != OPTION_OUTPUT) return;
+    char front[FIELD_PATH_MAX + 2];
+
+    snprintf(front, sizeof(front), "%s=", name);
+    offer(arg, "", front, docs_of(field->message->short_name, field->desc->name));
+}
+
+static void offer_policy(void *arg, const char *name)
+{
+    offer_word(arg, name);
+}
+
+static void offer_output(const struct completing *c)
+{
     offer(c, "", "table", "for people");
     offer(c, "", "json", "the daemon's answer as it is");
     if (!c->in.command || command_has_csv(c->in.command)) offer(c, "", "csv", "for spreadsheets");
+}
+
+static void offer_option_values(struct completing *c, enum option_id id)
+{
+    static const char *const orders[] = {"final", "min", "max", "raises", "cuts", "resets", "plateaued"};
+    const char *policy = c->in.options[OPTION_POLICY];
+
+    switch (id) {
+    case OPTION_TOKEN_FILE:
+    case OPTION_LOSSES_FILE:
+    case OPTION_SVG: puts(":files"); break;
+    case OPTION_OUTPUT: offer_output(c); break;
+    case OPTION_JOB: offer_jobs(c); break;
+    case OPTION_POLICY: settings_policies(offer_policy, c); break;
+    case OPTION_SET: settings_names(policy ? policy : "greedy", offer_setting, c); break;
+    case OPTION_SORT:
+        for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
+            offer_word(c, orders[i]);
+        break;
+    default: break;
+    }
 }
 
 static void offer_field_values(struct completing *c, const struct field *field)
 {
     if (!strcmp(field->desc->name, "job")) {
         offer_jobs(c);
+    } else if (!strcmp(field->path, "losses")) {
+        puts(":files");
     } else if (field_is_flag(field)) {
         offer_word(c, "true");
         offer_word(c, "false");
@@ -175,7 +216,9 @@ static bool take_words(struct completing *c, int n, char **words, struct flag *p
         if (waits && !strcmp(word, "=")) continue;
         if (waits) {
             if (pending->is_option) c->in.options[pending->id] = word;
-            waits = false;
+            /* bash: --set, name, =, value */
+            waits =
+                pending->is_option && pending->id == OPTION_SET && i + 1 < n && !strcmp(words[i + 1], "=");
         } else if (!strcmp(word, "--")) {
             c->words_only = true;
         } else if (!c->words_only && find_flag(c, word, pending)) {
@@ -226,6 +269,7 @@ static const char bash_script[] = "# Completion of greedylr for bash.  Made by g
                                   "            compopt -o default 2>/dev/null\n"
                                   "        else\n"
                                   "            COMPREPLY+=(\"${line%%$'\\t'*}\")\n"
+                                  "            [[ $line == *=$'\\t'* ]] && compopt -o nospace 2>/dev/null\n"
                                   "        fi\n"
                                   "    done < <(\"${COMP_WORDS[0]/#\\~/$HOME}\" " COMPLETE_COMMAND
                                   " \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
@@ -237,16 +281,17 @@ static const char zsh_script[] =
     "# Completion of greedylr for zsh.  Made by greedylr completion zsh.\n"
     "_greedylr() {\n"
     "    local line\n"
-    "    local -a found\n"
+    "    local -a found tail\n"
     "    for line in \"${(@f)$(\"${words[1]/#\\~/$HOME}\" " COMPLETE_COMMAND
     " \"${(@)words[2,CURRENT]}\" 2>/dev/null)}\"; do\n"
     "        if [[ $line == :files ]]; then\n"
     "            _files\n"
     "            return\n"
     "        fi\n"
+    "        [[ $line == *=$'\\t'* ]] && tail=(-S '')\n"
     "        [[ -n $line ]] && found+=(\"${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}\")\n"
     "    done\n"
-    "    (( $#found )) && _describe greedylr found\n"
+    "    (( $#found )) && _describe greedylr found $tail\n"
     "}\n"
     "if [[ $funcstack[1] == _greedylr ]]; then\n"
     "    _greedylr \"$@\"\n"

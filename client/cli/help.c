@@ -50,6 +50,14 @@ static void print_options(const struct command *command, bool own)
     }
 }
 
+static bool has_own(const struct command *command)
+{
+    for (int i = 0; i < OPTIONS; i++) {
+        if (option(i)->commands && option_of(i, command)) return true;
+    }
+    return false;
+}
+
 /* Fields that are arguments have no need to be listed, nor those behind an option of the same name. */
 static bool is_argument(const struct command *command, const struct field *field)
 {
@@ -82,11 +90,12 @@ static void help_command(const struct command *command)
     bool fields = fields_walk(command->request, is_any, (void *)command);
 
     command_usage(command, usage, sizeof(usage));
-    printf("Usage: greedylr %s%s\n\n", usage, fields ? " [--FLAG VALUE]..." : "");
+    printf("Usage: greedylr %s%s\n\n", usage, fields || has_own(command) ? " [--FLAG VALUE]..." : "");
     if (command->rpc)
         print_wrapped(docs_of("rpc", command->rpc), 0);
     else
         printf("%c%s.\n", toupper((unsigned char)command->summary[0]), command->summary + 1);
+    if (command->about) print_wrapped(command->about, 0);
     if (fields) {
         printf("\n");
         print_heading("Flags (lists with commas or as JSON; dashes are as good as underscores):");

@@ -38,6 +38,8 @@ static const char head[] =
     "text.value { fill: #2f7fd1; stroke: none }\n"
     "text.rate0 { fill: #c96a12; stroke: none }\n"
     ".raise { fill: #2b9348 } .cut { fill: #d63a3a } .reset { fill: #b04fb0 } .event { fill: #7a7a7a }\n"
+    ".marks1 path { fill: none; stroke-width: 1.5 }\n"
+    ".marks1 .raise { stroke: #2b9348 } .marks1 .cut { stroke: #d63a3a } .marks1 .reset { stroke: #b04fb0 }\n"
     "</style>\n";
 
 /* Around 0, 0. */

@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define COLUMNS_MAX 12
+#define COLUMNS_MAX 24
 #define GAP         2
 #define NARROW      20 /* the last column is never cut below this */
 

@@ -119,6 +119,46 @@ char *value_text(const json_t *value, enum precision precision, char separator)
     return text;
 }
 
+static void put_word(FILE *out, const char *text)
+{
+    json_t *word = need(json_string(text));
+
+    json_dumpf(word, out, JSON_ENCODE_ANY);
+    json_decref(word);
+}
+
+void put_json(FILE *out, const json_t *value)
+{
+    const char *name, *between = "";
+    json_t *inner;
+    size_t i;
+
+    switch (value ? json_typeof(value) : JSON_NULL) {
+    case JSON_OBJECT:
+        json_object_foreach((json_t *)value, name, inner)
+        {
+            fputs(*between ? "," : "{", out);
+            put_word(out, name);
+            fputc(':', out);
+            put_json(out, inner);
+            between = ",";
+        }
+        fputs(*between ? "}" : "{}", out);
+        break;
+    case JSON_ARRAY:
+        json_array_foreach((json_t *)value, i, inner)
+        {
+            fputs(i ? "," : "[", out);
+            put_json(out, inner);
+        }
+        fputs(json_array_size(value) ? "]" : "[]", out);
+        break;
+    case JSON_STRING: put_word(out, json_string_value(value)); break;
+    case JSON_NULL: fputs("null", out); break;
+    default: print_value(out, value, EXACT);
+    }
+}
+
 static bool is_continuation(char c)
 {
     return ((unsigned char)c & 0xc0) == 0x80;

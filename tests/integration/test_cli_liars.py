@@ -8,7 +8,8 @@ import unittest
 from test_cli import run
 
 COMMANDS = (("report", "a", "--step", "1", "--loss", "1"), ("lr", "a"), ("lr", "a", "-o", "json"), ("get", "a"), ("list",), ("history", "a"),
-            ("export", "a"), ("delete", "a", "--yes"), ("fork", "a", "b"), ("simulate", "--lr", "0.1", "--losses", "1,2"))
+            ("export", "a"), ("delete", "a", "--yes"), ("fork", "a", "b"), ("simulate", "--lr", "0.1", "--losses", "1,2"),
+            ("replay", "a"), ("sweep", "--job", "a"), ("sweep", "--lr", "0.1", "--losses", "1,2"), ("history", "a", "--plot"))
 BODIES = (b"[]", b"null", b"", b'{"x":1}', b'{"decisions":5,"jobs":7,"lrs":"x","state":3}', b'{"decisions":[null],"jobs":[{}],"state":[]}', b"\xff\xfe", b"[" * 200000)
 
 
