@@ -291,7 +291,7 @@ static const char zsh_script[] =
     "        [[ $line == *=$'\\t'* ]] && tail=(-S '')\n"
     "        [[ -n $line ]] && found+=(\"${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}\")\n"
     "    done\n"
-    "    (( $#found )) && _describe greedylr found $tail\n"
+    "    (( $#found )) && _describe greedylr found \"${tail[@]}\"\n"
     "}\n"
     "if [[ $funcstack[1] == _greedylr ]]; then\n"
     "    _greedylr \"$@\"\n"

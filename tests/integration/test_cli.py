@@ -797,6 +797,7 @@ class Completion(CliTest):
         self.typed(["bash", "--norc", "--noprofile", "-i"], "source " + self.script, "greedylr lr dem\t", "greedylr lr demo ")
         self.typed(["bash", "--norc", "--noprofile", "-i"], "source " + self.script, "greedylr hist\t", "greedylr history ")
         self.typed(["bash", "--norc", "--noprofile", "-i"], "source " + self.script, "greedylr list -o j\t", "-o json ")
+        self.typed(["bash", "--norc", "--noprofile", "-i"], "source " + self.script, "greedylr replay demo --set pati\t3", "patience=3")
         self.file("state-file.json", "{}")
         self.typed(["bash", "--norc", "--noprofile", "-i"], "source " + self.script, "greedylr import x state-f\t", "state-file.json")
 
@@ -806,7 +807,8 @@ class Completion(CliTest):
         for prepare in ("autoload -Uz compinit && compinit -u -D && source " + script,
                         "fpath=(%s $fpath) && autoload -Uz compinit && compinit -u -D" % self.folder):
             for line, want in (("greedylr lr dem\t", "lr demo"), ("greedylr hist\t", "history"),
-                               ("greedylr create x --greedy.mode=ma\t", "mode=max"), ("greedylr report demo --metr\t", "--metric")):
+                               ("greedylr create x --greedy.mode=ma\t", "mode=max"), ("greedylr report demo --metr\t", "--metric"),
+                               ("greedylr replay demo --set pati\t3", "patience=3")):
                 self.typed(["zsh", "-f", "-i"], prepare, line, want)
 
 
