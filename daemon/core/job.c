@@ -161,6 +161,23 @@ static void clamp_answer(struct job_state *next, double lr_cap, struct policy_ou
         snprintf(out->reason + n, sizeof(out->reason) - n, "; the answer is limited to lr_cap %.6g", lr_cap);
 }
 
+int job_take_report(const struct job_spec *spec, struct job_state *next, const struct job_event *event,
+                    struct policy_outcome *out, struct error *err)
+{
+    next->step = event->report.has_step ? event->report.step : next->has_step ? next->step + 1 : 1;
+    next->has_step = true;
+    if (event->report.has_attempt) next->attempt = event->report.attempt;
+    next->reports++;
+    next->revision++;
+    int rc = step_value(spec, next, event, out, err);
+
+    if (rc) return rc;
+    job_rates_now(spec, next, next->data);
+    clamp_answer(next, event->report.lr_cap, out);
+    next->told_lr = next->data[0];
+    return ST_OK;
+}
+
 static int step_report(const struct job_spec *spec, const struct job_state *state,
                        const struct job_event *event, struct job_state *next, struct job_decision *decision,
                        struct error *err)
@@ -173,16 +190,8 @@ static int step_report(const struct job_spec *spec, const struct job_state *stat
         return error_set(err, ST_INTERNAL, "job_step: step %u is not beyond the last decided step %u",
                          event->report.step, state->step);
     memcpy(next, state, job_state_size(spec));
-    next->step = event->report.has_step ? event->report.step : state->has_step ? state->step + 1 : 1;
-    next->has_step = true;
-    next->attempt = event->report.has_attempt ? event->report.attempt : state->attempt;
-    next->reports++;
-    next->revision++;
-    rc = step_value(spec, next, event, &out, err);
+    rc = job_take_report(spec, next, event, &out, err);
     if (rc) return rc;
-    job_rates_now(spec, next, next->data);
-    clamp_answer(next, event->report.lr_cap, &out);
-    next->told_lr = next->data[0];
 
     *decision = (struct job_decision){
         .action = out.action,
@@ -195,7 +204,7 @@ static int step_report(const struct job_spec *spec, const struct job_state *stat
     };
     memcpy(decision->reason, out.reason, sizeof(decision->reason));
     fill_decision(spec, next, event, decision);
-    return ST_OK;
+    return job_shadows_step(spec, next, event, decision, err);
 }
 
 static int step_update(const struct job_spec *spec, const struct job_state *state,

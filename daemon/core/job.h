@@ -35,12 +35,18 @@ struct job_state {
     uint32_t anneal_done; /* reports that counted so far: not those of a pause, nor skipped ones */
     uint32_t padding;     /* 0, so that states compare as memory */
     double told_lr;       /* first group's rate in the last answer to a report; the initial one before */
-    double data[];        /* answered rates [groups], then the policy's block */
+    /* Answered rates [groups], the policy's block, then of each shadow its state (a block like this one; its
+     * step is that of its own last decision, its revision and attempt mean nothing), then room for the record
+     * of what the shadows decided last, which is no part of the state as bytes. */
+    double data[];
 };
 
 /* Rates to answer with, [state->groups]. */
 const double *job_lrs(const struct job_state *state);
 const void *job_policy_state(const struct job_state *state);
+/* The state of a shadow, under spec->shadows[i].spec. */
+const struct job_state *job_shadow_state(const struct job_spec *spec, const struct job_state *state,
+                                         uint32_t i);
 
 size_t job_state_size(const struct job_spec *spec);
 /* The state at creation, into job_state_size(spec) bytes. */
@@ -95,8 +101,8 @@ struct job_event {
     } restore;
 };
 
-/* One entry of the history.  lrs is borrowed: from the next state in an update, from the row when read back.
- */
+/* One entry of the history.  lrs and shadow are borrowed: from the next state in an update, from the row when
+ * read back. */
 struct job_decision {
     uint32_t revision, attempt, step;
     bool has_step; /* false only for events before the first report */
@@ -113,6 +119,8 @@ struct job_decision {
     uint32_t ranks; /* 0: not a round */
     uint32_t groups;
     const double *lrs;
+    const uint8_t *shadow; /* what the shadows decided, a record of core/shadow.h; NULL: there are none */
+    size_t shadow_len;
     char reason[DECISION_REASON_MAX];
     char actor[ACTOR_MAX + 1]; /* "": none */
 };
@@ -143,10 +151,10 @@ int job_status_after(const struct job_state *state, enum action action, enum job
 
 /* Decides.  `state` is the job before the event, `next` the caller's memory for the job after it:
  * job_state_size(spec) bytes, or of event->update.spec for EVENT_UPDATE.  A report must be REPORT_NEW.
- * On success *next and *decision are whole (decision->lrs points into next) and next->revision is
- * state->revision + 1; on failure neither may be used and nothing has changed.
- * Errors: those of job_admit and job_status_after; ST_FIELD_INVALID for rates out of bounds and for an
- * attempt that is not above the current one; ST_JOB_FINISHED for an event that a finished job does not take.
+ * On success *next and *decision are whole (decision->lrs and decision->shadow point into next) and
+ * next->revision is state->revision + 1; on failure neither may be used and nothing has changed. Errors:
+ * those of job_admit and job_status_after; ST_FIELD_INVALID for rates out of bounds and for an attempt that
+ * is not above the current one; ST_JOB_FINISHED for an event that a finished job does not take.
  */
 int job_step(const struct job_spec *spec, const struct job_state *state, const struct job_event *event,
              struct job_state *next, struct job_decision *decision, struct error *err) WARN_UNUSED;
@@ -155,6 +163,10 @@ int job_step(const struct job_spec *spec, const struct job_state *state, const s
  * values.  `to` has job_state_size(new_spec) bytes. */
 void job_state_carry(const struct job_spec *old_spec, const struct job_state *from,
                      const struct job_spec *new_spec, struct job_state *to);
+/* That of the shadows alone, which are part of it: those of new_spec that spec_same_shadow finds in old_spec
+ * go on, others start fresh.  The rest of `to` is there already. */
+void job_shadows_carry(const struct job_spec *old_spec, const struct job_state *from,
+                       const struct job_spec *new_spec, struct job_state *to);
 
 /* States as bytes (see job_state.c).  Encoding writes job_state_encoded_size() bytes.  Decoding fails
  * with ST_DATA_DAMAGED on anything this spec cannot have. */

@@ -6,6 +6,20 @@
 
 /* The policy's part of a state. */
 void *job_policy_block(struct job_state *state);
+/* Lets a state that takes the report step on it, the job's or a shadow's: `next`, a copy of the state before.
+ */
+int job_take_report(const struct job_spec *spec, struct job_state *next, const struct job_event *event,
+                    struct policy_outcome *out, struct error *err) WARN_UNUSED;
+
+/* Bytes of a state up to its shadows. */
+size_t job_own_size(const struct job_spec *spec);
+/* What comes after them: of a job without shadows nothing. */
+size_t job_shadows_size(const struct job_spec *spec);
+void job_shadows_init(const struct job_spec *spec, struct job_state *state);
+/* After the job itself has taken the report: its shadows do, and the decision says what they decided. */
+int job_shadows_step(const struct job_spec *spec, struct job_state *next, const struct job_event *event,
+                     struct job_decision *decision, struct error *err) WARN_UNUSED;
+
 /* Whether the ramp still leads up to the initial rates. */
 bool job_ramping(const struct job_spec *spec, const struct job_state *state);
 /* What the anneal multiplies the policy's rate by once `done` reports have counted: 1 before it and without

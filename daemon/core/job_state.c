@@ -2,8 +2,9 @@
  *
  * States as bytes, version 3, little-endian: u8 version, u8 length and bytes of the policy's name, u32
  * revision, attempt, step, reports, u8 has_step, u8 status, u32 ramp_done, u8 has_rewound, u32 rewound, f64
- * told_lr, u32 anneal_done, u32 groups, f64 rates [groups], then what the policy's io writes.  Version 2 had
- * no anneal_done, version 1 no has_rewound, rewound and told_lr either. */
+ * told_lr, u32 anneal_done, u32 groups, f64 rates [groups], then what the policy's io writes, then u8 number
+ * of shadows and of each u8 length and bytes of its name, and its own state as bytes.  Version 2 had neither
+ * anneal_done nor shadows, version 1 no has_rewound, rewound and told_lr either. */
 #include "core/job_impl.h"
 
 #include <math.h>
@@ -11,7 +12,7 @@
 
 #define STATE_VERSION 3
 
-const char *const job_status_words[] = {"active", "paused", "finished", NULL};
+        const char *const job_status_words[] = {"active", "paused", "finished", NULL};
 
 const double *job_lrs(const struct job_state *state)
 {
@@ -29,6 +30,11 @@ const void *job_policy_state(const struct job_state *state)
 }
 
 size_t job_state_size(const struct job_spec *spec)
+{
+    return job_own_size(spec) + job_shadows_size(spec);
+}
+
+size_t job_own_size(const struct job_spec *spec)
 {
     return sizeof(struct job_state) + spec->lr.n * sizeof(double) + spec->policy->state_size(spec);
 }
@@ -88,6 +94,7 @@ void job_init(const struct job_spec *spec, struct job_state *state)
     spec->policy->init(spec, job_policy_block(state));
     job_rates_now(spec, state, state->data);
     state->told_lr = state->data[0];
+    job_shadows_init(spec, state);
 }
 
 /* The bounds of a policy that has them, by their names in its table; NULL for one that has not. */
@@ -137,21 +144,22 @@ void job_state_carry(const struct job_spec *old_spec, const struct job_state *fr
     memcpy(to, from, sizeof(*to));
     old_spec->policy->update(old_spec, job_policy_state(from), new_spec, job_policy_block(to));
     job_rates_now(new_spec, to, to->data);
+    job_shadows_carry(old_spec, from, new_spec, to);
 }
 
-/* The policy's name; reading another one fails. */
-static void io_policy(struct state_io *io, const struct policy *policy)
+/* The policy's name, or a shadow's; reading another one fails. */
+static void io_name(struct state_io *io, const char *name)
 {
-    size_t n = strlen(policy->name);
+    size_t n = strlen(name);
     uint8_t len = (uint8_t)n;
 
     state_io_u8(io, &len);
     if (len != n) io->failed = true;
     for (size_t i = 0; i < n; i++) {
-        uint8_t c = (uint8_t)policy->name[i];
+        uint8_t c = (uint8_t)name[i];
 
         state_io_u8(io, &c);
-        if (c != (uint8_t)policy->name[i]) io->failed = true;
+        if (c != (uint8_t)name[i]) io->failed = true;
     }
 }
 
@@ -163,13 +171,33 @@ static bool plausible(const struct job_spec *spec, const struct job_state *state
     return state->ramp_done <= spec->ramp.reports;
 }
 
+static void job_io(struct state_io *io, const struct job_spec *spec, struct job_state *state);
+
+/* Before version 3 there were none: those of the spec start then. */
+static void io_shadows(struct state_io *io, const struct job_spec *spec, struct job_state *state,
+                       uint8_t version)
+{
+    uint8_t n = (uint8_t)spec->n_shadows;
+
+    if (version < 3) {
+        job_shadows_init(spec, state);
+        return;
+    }
+    state_io_u8(io, &n);
+    if (n != spec->n_shadows) io->failed = true;
+    for (uint32_t i = 0; i < spec->n_shadows && !io->failed; i++) {
+        io_name(io, spec->shadows[i].name);
+        job_io(io, spec->shadows[i].spec, (struct job_state *)(uintptr_t)job_shadow_state(spec, state, i));
+    }
+}
+
 static void job_io(struct state_io *io, const struct job_spec *spec, struct job_state *state)
 {
     uint8_t version = STATE_VERSION;
 
     state_io_u8(io, &version);
     if (version < 1 || version > STATE_VERSION) io->failed = true;
-    io_policy(io, spec->policy);
+    io_name(io, spec->policy->name);
     state_io_u32(io, &state->revision);
     state_io_u32(io, &state->attempt);
     state_io_u32(io, &state->step);
@@ -198,6 +226,7 @@ static void job_io(struct state_io *io, const struct job_spec *spec, struct job_
         if (!isfinite(state->data[i]) || state->data[i] < 0) io->failed = true;
     }
     if (!io->failed) spec->policy->io(io, spec, job_policy_block(state));
+    if (!io->failed) io_shadows(io, spec, state, version);
 }
 
 size_t job_state_encoded_size(const struct job_spec *spec, const struct job_state *state)

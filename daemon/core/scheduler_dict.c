@@ -297,6 +297,7 @@ static int fill_spec(const struct scheduler_dict *dict, const struct job_spec *b
         spec->ramp = base->ramp;
         spec->anneal = base->anneal;
         spec->strict = base->strict;
+        if (spec_keep_shadows(spec, base)) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     }
     rc = spec_resolve(spec, err);
     if (rc == ST_OK || rc == ST_OUT_OF_MEMORY) return rc;

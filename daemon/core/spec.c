@@ -8,6 +8,7 @@
 #include "core/policy.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,10 +36,82 @@ struct job_spec *spec_new(const struct policy *policy)
 void spec_free(struct job_spec *spec)
 {
     if (!spec) return;
+    for (uint32_t i = 0; i < spec->n_shadows; i++)
+        spec_free(spec->shadows[i].spec);
+    free(spec->shadows);
     params_clear(spec->params, spec->policy->params, spec->policy->n_params);
     free(spec->params);
     free(spec->lr.v);
     free(spec);
+}
+
+/* The spec takes shadow, whatever becomes of it. */
+static int take_shadow(struct job_spec *spec, const char *name, struct job_spec *shadow)
+{
+    struct shadow *grown =
+        shadow ? realloc(spec->shadows, (spec->n_shadows + 1) * sizeof(*spec->shadows)) : NULL;
+
+    if (!grown) {
+        spec_free(shadow);
+        return ST_OUT_OF_MEMORY;
+    }
+    spec->shadows = grown;
+    struct shadow *last = &grown[spec->n_shadows++];
+
+    snprintf(last->name, sizeof(last->name), "%s", name);
+    last->spec = shadow;
+    return ST_OK;
+}
+
+struct job_spec *spec_add_shadow(struct job_spec *spec, const char *name, const struct policy *policy)
+{
+    struct job_spec *shadow = spec_new(policy);
+
+    return take_shadow(spec, name, shadow) ? NULL : shadow;
+}
+
+static int copy_shadows(struct job_spec *dst, const struct job_spec *src)
+{
+    for (uint32_t i = 0; i < src->n_shadows; i++) {
+        if (take_shadow(dst, src->shadows[i].name, spec_copy(src->shadows[i].spec))) return ST_OUT_OF_MEMORY;
+    }
+    return ST_OK;
+}
+
+int spec_keep_shadows(struct job_spec *dst, const struct job_spec *src)
+{
+    if (copy_shadows(dst, src)) return ST_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < dst->n_shadows; i++) {
+        dst->shadows[i].spec->params_given = UINT64_MAX;
+        dst->shadows[i].spec->live = true;
+    }
+    return ST_OK;
+}
+
+/* Whether what is fixed on a live job is the same in both, of one policy. */
+static bool same_kind(const struct job_spec *a, const struct job_spec *b)
+{
+    if (a->policy != b->policy || a->ramp.reports != b->ramp.reports) return false;
+    if (a->ramp.reports &&
+        !(a->ramp.start_factor <= b->ramp.start_factor && a->ramp.start_factor >= b->ramp.start_factor))
+        return false;
+    for (size_t i = 0; i < a->policy->n_params; i++) {
+        const struct param_def *def = &a->policy->params[i];
+
+        if ((def->flags & PARAM_FIXED) && def->kind == PARAM_WORD &&
+            strcmp(param_get(a->params, def).word, param_get(b->params, def).word) != 0)
+            return false;
+    }
+    return true;
+}
+
+int spec_same_shadow(const struct job_spec *spec, const struct shadow *shadow)
+{
+    for (uint32_t i = 0; i < spec->n_shadows; i++) {
+        if (strcmp(spec->shadows[i].name, shadow->name) == 0)
+            return same_kind(spec->shadows[i].spec, shadow->spec) ? (int)i : -1;
+    }
+    return -1;
 }
 
 struct job_spec *spec_copy(const struct job_spec *spec)
@@ -51,7 +124,9 @@ struct job_spec *spec_copy(const struct job_spec *spec)
     *copy = *spec;
     copy->params = params;
     copy->lr = (struct f64_list){0};
-    if (f64_list_set(&copy->lr, spec->lr.v, spec->lr.n) ||
+    copy->shadows = NULL;
+    copy->n_shadows = 0;
+    if (copy_shadows(copy, spec) || f64_list_set(&copy->lr, spec->lr.v, spec->lr.n) ||
         params_copy(copy->params, spec->params, spec->policy->params, spec->policy->n_params)) {
         spec_free(copy);
         return NULL;
@@ -126,6 +201,54 @@ static int resolve_ranks(struct ranks *ranks, struct error *err)
     return ST_OK;
 }
 
+static int check_shadow_name(const struct job_spec *spec, uint32_t i, struct error *err)
+{
+    const char *name = spec->shadows[i].name;
+
+    if (!name[0]) return error_set(err, ST_FIELD_REQUIRED, "name: is required, to tell the shadow by");
+    if (!job_id_valid(name) || strlen(name) > SHADOW_NAME_MAX)
+        return error_set(err, ST_FIELD_INVALID,
+                         "name: must be 1 to %d of A-Z a-z 0-9 . _ - and not start with a dot or a dash, got "
+                         "\"%.60s\"",
+                         SHADOW_NAME_MAX, name);
+    for (uint32_t k = 0; k < i; k++) {
+        if (strcmp(spec->shadows[k].name, name) == 0)
+            return error_set(err, ST_FIELD_INVALID,
+                             "name: must be another than those of the other shadows, \"%s\" is that of "
+                             "shadow[%u] as well",
+                             name, k);
+    }
+    return ST_OK;
+}
+
+static int resolve_shadow(const struct job_spec *spec, uint32_t i, struct error *err)
+{
+    struct job_spec *shadow = spec->shadows[i].spec;
+    int rc = check_shadow_name(spec, i, err);
+
+    if (rc) return rc;
+    if (f64_list_set(&shadow->lr, spec->lr.v, spec->lr.n))
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    if (shadow->on_nonfinite == NONFINITE_REJECT)
+        return error_set(err, ST_FIELD_INVALID,
+                         "on_nonfinite: must be bad, skip or cut, got reject; a shadow refuses nothing");
+    return spec_resolve(shadow, err);
+}
+
+static int resolve_shadows(const struct job_spec *spec, struct error *err)
+{
+    if (spec->n_shadows > SHADOWS_MAX)
+        return error_set(err, ST_FIELD_INVALID, "shadow: must be at most %d, got %u", SHADOWS_MAX,
+                         spec->n_shadows);
+    for (uint32_t i = 0; i < spec->n_shadows; i++) {
+        struct error inner;
+
+        if (resolve_shadow(spec, i, &inner))
+            return error_set(err, inner.status, "shadow[%u].%.480s", i, inner.message);
+    }
+    return ST_OK;
+}
+
 int spec_resolve(struct job_spec *spec, struct error *err)
 {
     int rc = resolve_lr(spec, err);
@@ -139,7 +262,8 @@ int spec_resolve(struct job_spec *spec, struct error *err)
     if (rc) return rc;
     if ((unsigned)spec->on_nonfinite > NONFINITE_REJECT)
         return error_set(err, ST_FIELD_INVALID, "on_nonfinite: must be bad, skip, cut or reject");
-    return spec->policy->resolve(spec, err);
+    rc = spec->policy->resolve(spec, err);
+    return rc ? rc : resolve_shadows(spec, err);
 }
 
 bool job_id_valid(const char *id)

@@ -9,11 +9,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GROUPS_MAX     256   /* parameter groups of a job */
-#define JOB_ID_MAX     128   /* bytes of a job id */
-#define REQUEST_ID_MAX 128   /* bytes of a request id */
-#define RANKS_MAX      65536 /* ranks of a round */
-#define WINDOW_MAX     1000  /* values a smoothing window holds */
+#define GROUPS_MAX      256   /* parameter groups of a job */
+#define JOB_ID_MAX      128   /* bytes of a job id */
+#define REQUEST_ID_MAX  128   /* bytes of a request id */
+#define RANKS_MAX       65536 /* ranks of a round */
+#define WINDOW_MAX      1000  /* values a smoothing window holds */
+#define SHADOWS_MAX     8     /* shadow policies of a job */
+#define SHADOW_NAME_MAX 64    /* bytes of a shadow's name */
 
 struct policy; /* core/policy.h */
 
@@ -43,6 +45,13 @@ struct ranks {
     int64_t deadline_ms;
 };
 
+/* A policy that watches: a spec of its own, whose initial rates are the job's, and which has no ranks and no
+ * shadows. */
+struct shadow {
+    char name[SHADOW_NAME_MAX + 2]; /* room for one byte too many, so that a longer name is seen to be one */
+    struct job_spec *spec;          /* owned */
+};
+
 /* Create with spec_new, fill, then spec_resolve once; read-only afterwards. */
 struct job_spec {
     struct f64_list lr; /* initial rates, [groups] */
@@ -55,7 +64,9 @@ struct job_spec {
     enum on_nonfinite on_nonfinite;
     bool on_nonfinite_given;
     bool strict;
-    bool live; /* of a job that exists: an update may have moved bounds past the initial rates */
+    struct shadow *shadows; /* [n_shadows], owned */
+    uint32_t n_shadows;     /* at most SHADOWS_MAX */
+    bool live;              /* of a job that exists: an update may have moved bounds past the initial rates */
 };
 
 /* A spec with the given policy and nothing else; NULL when out of memory. */
@@ -66,6 +77,18 @@ void spec_free(struct job_spec *spec);
 /* Sets a policy parameter by its row and marks it as given.  Errors as param_set. */
 int spec_set_param(struct job_spec *spec, size_t row, const struct param_value *value,
                    struct error *err) WARN_UNUSED;
+
+/* Adds a shadow, to be filled like any spec (policy, ramp, on_nonfinite) before the whole is resolved; the
+ * name is checked then.  Owned by spec; NULL when out of memory. */
+struct job_spec *spec_add_shadow(struct job_spec *spec, const char *name, const struct policy *policy);
+
+/* Gives dst, which has none, the shadows of src, which is resolved: every setting of theirs counts as given.
+ * ST_OUT_OF_MEMORY. */
+int spec_keep_shadows(struct job_spec *dst, const struct job_spec *src) WARN_UNUSED;
+
+/* The shadow of spec whose state goes on as that of `shadow`, of other settings: it has the same name, kind
+ * of policy and ramp, and what cannot change on a live job (the dialect) is the same.  Its index, or -1. */
+int spec_same_shadow(const struct job_spec *spec, const struct shadow *shadow);
 
 /* Fills every default and checks the whole spec.  Messages begin with the path of the field from the spec's
  * root: "greedy.factor: must be in (0, 1), got 1.5".  Errors: ST_FIELD_INVALID, ST_FIELD_REQUIRED,

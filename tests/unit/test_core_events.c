@@ -449,8 +449,8 @@ Test(core_events, carried_to_other_bounds_a_state_is_clamped)
     desk_end(&desk);
 }
 
-/* Bytes of version 2 have no anneal_done; those of version 1 have neither has_rewound, nor rewound, nor
- * told_lr either: cut them out of what is written today. */
+/* Bytes of version 2 have neither anneal_done nor the number of shadows (the last byte); those of version 1
+ * have neither has_rewound, nor rewound, nor told_lr either: cut them out of what is written today. */
 static void check_older(uint32_t ramp, uint8_t version)
 {
     struct desk desk = desk_begin(ramp, JOB_PAUSED);
@@ -466,7 +466,7 @@ static void check_older(uint32_t ramp, uint8_t version)
     cr_assert_eq(bytes[0], 3);
     bytes[0] = version;
     memmove(bytes + at, bytes + at + lacks, n - at - lacks);
-    n -= lacks;
+    n -= lacks + 1;
     memset(job->next, 0xff, job_state_size(job->spec));
     cr_assert_eq(job_state_decode(job->spec, bytes, n, job->next, &job->err), ST_OK, "%s", job->err.message);
     cr_assert_eq(job->next->anneal_done, job->state->reports);
@@ -489,7 +489,7 @@ Test(core_events, bytes_of_older_versions_are_still_read)
 /* The bytes themselves, so that nobody changes them without a new version. */
 struct old_bytes {
     const uint8_t *v;
-    size_t n; /* without what greedy writes, which is the same in all of them */
+    size_t n; /* without what greedy writes, which is the same in all of them, and the number of shadows */
 };
 
 static const uint8_t version_1[] = {1, 6, 'g', 'r', 'e', 'e', 'd', 'y', 3, 0, 0, 0, 2,    0,
@@ -514,7 +514,8 @@ Test(core_events, bytes_as_they_were_written)
     for (size_t version = 1; version <= 3; version++) {
         struct help_job job = help_job("0.5", "smooth=false");
         size_t n = job_state_encoded_size(job.spec, job.state), head = old[version - 1].n;
-        size_t policy = n - sizeof(version_3); /* what greedy writes */
+        /* What greedy writes, and in version 3 that there are no shadows. */
+        size_t policy = n - sizeof(version_3) - (version < 3);
         uint8_t *now = malloc(n), *bytes = malloc(head + policy);
 
         job_state_encode(job.spec, job.state, now);
@@ -540,4 +541,38 @@ Test(core_events, bytes_as_they_were_written)
         free(bytes);
         help_job_free(&job);
     }
+}
+
+/* The same of version 2, which has no shadows: where the settings have some by now, they start. */
+Test(core_events, bytes_of_version_2_as_they_were_written)
+{
+    struct help_job job = help_job_take(help_raw_spec_of("plateau", "0.5", "patience=1"));
+    static const uint8_t old[] = {2, 7, 'p',  'l',  'a', 't', 'e', 'a', 'u', 3,    0,    0, 0,    2,    0,
+                                  0, 0, 40,   0,    0,   0,   3,   0,   0,   0,    1,    1, 0,    0,    0,
+                                  0, 1, 2,    0,    0,   0,   0,   0,   0,   0,    0,    0, 0xe0, 0x3f, 1,
+                                  0, 0, 0,    0,    0,   0,   0,   0,   0,   0xe0, 0x3f, 0, 0,    0,    0,
+                                  0, 0, 0xf8, 0x3f, 1,   20,  0,   0,   0,   1,    0,    0, 0,    0,    0,
+                                  0, 0, 0,    0,    0,   0,   0,   0,   0,   0xe0, 0x3f}; /* best 1.5 at step
+                                                                                             20, one bad, the
+                                                                                             rate */
+
+    for (int shadows = 0; shadows < 2; shadows++) {
+        struct job_event event = help_event(2);
+
+        if (shadows) cr_assert_not_null(spec_add_shadow(job.spec, "s", NULL));
+        cr_assert_eq(spec_resolve(job.spec, &job.err), ST_OK);
+        job.state = realloc(job.state, job_state_size(job.spec));
+        job.next = realloc(job.next, job_state_size(job.spec));
+        cr_assert_eq(job_state_decode(job.spec, old, sizeof(old), job.state, &job.err), ST_OK, "%s",
+                     job.err.message);
+        cr_assert_eq(job.state->revision, 3);
+        cr_assert(job.state->has_rewound);
+        cr_assert_eq(job.state->rewound, 2);
+        cr_assert_eq(help_step(&job, &event), ST_OK);
+        cr_assert_eq(job.d.action, ACTION_HOLD, "it is paused");
+        cr_assert_eq(job.d.best, 1.5);
+        cr_assert_eq(job.d.shadow_len > 0, shadows);
+        if (shadows) cr_assert_eq(job_shadow_state(job.spec, job.state, 0)->reports, 1);
+    }
+    help_job_free(&job);
 }

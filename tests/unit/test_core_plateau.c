@@ -304,8 +304,8 @@ Test(core_plateau, a_cap_below_an_old_floor_survives_an_update)
     help_job_free(&job);
 }
 
-/* What the policy writes, at the end of a job's state: best, has_best_step, best_step, num_bad,
- * cooldown_left, plateaued, a rate. */
+/* What the policy writes, at the end of a job's state but for the number of shadows: best, has_best_step,
+ * best_step, num_bad, cooldown_left, plateaued, a rate. */
 #define POLICY_BYTES (8 + 1 + 4 + 4 + 4 + 1 + 8)
 
 Test(core_plateau, impossible_states_are_damage)
@@ -320,7 +320,7 @@ Test(core_plateau, impossible_states_are_damage)
     struct error err;
     size_t n = job_state_encoded_size(job.spec, job.state);
 
-    uint8_t *policy = bytes + n - POLICY_BYTES;
+    uint8_t *policy = bytes + n - 1 - POLICY_BYTES;
 
     job_state_encode(job.spec, job.state, bytes);
     cr_assert_eq(job_state_decode(job.spec, bytes, n, job.next, &err), ST_OK);
