@@ -107,6 +107,7 @@ static int bind_decision(sqlite3_stmt *s, const struct store_change *c)
     bad |= d->actor[0] ? bind_text(s, 22, d->actor) : sqlite3_bind_null(s, 22);
     bad |= d->ranks ? sqlite3_bind_int64(s, 23, d->ranks) : sqlite3_bind_null(s, 23);
     bad |= c->round ? bind_bytes(s, 24, c->round, c->round_len) : sqlite3_bind_null(s, 24);
+    bad |= d->shadow ? bind_bytes(s, 25, d->shadow, d->shadow_len) : sqlite3_bind_null(s, 25);
     return bad;
 }
 

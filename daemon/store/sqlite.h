@@ -11,7 +11,8 @@
 #define DECISION_LIST                                                                                        \
     "job, revision, attempt, step, action, time_us, value, smoothed, best, num_good, num_bad, stage, "       \
     "at_min, "                                                                                               \
-    "at_max, plateaued, applied_mismatch, superseded, lrs, reason, request_id, state, actor, ranks, round"
+    "at_max, plateaued, applied_mismatch, superseded, lrs, reason, request_id, state, actor, ranks, round, " \
+    "shadow"
 
 /* "'raise','cut',...": the words of the actions of a kind, for IN (...). */
 #define SQL_WORD_1(word)                              "'" word "',"

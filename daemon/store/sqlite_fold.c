@@ -19,7 +19,7 @@
     "l.job, l.revision, l.attempt, l.step, l.action, l.time_us, l.value, l.smoothed, l.best, l.num_good, "   \
     "l.num_bad, l.stage, l.at_min, l.at_max, l.plateaued, l.applied_mismatch, l.superseded, l.lrs, "         \
     "l.reason, "                                                                                             \
-    "l.request_id, l.state, l.actor, l.ranks, l.round"
+    "l.request_id, l.state, l.actor, l.ranks, l.round, l.shadow"
 
 /* Rows ?1 < n <= ?1 + CHUNK of the pass; the last of each job in the pass. */
 #define CHUNK   "p.n>?1 AND p.n<=?1+" TEXT(STORE_STEP_ROWS)
@@ -28,7 +28,8 @@
 const char *const writer_sql[W_COUNT] = {
     [W_BEGIN] = "BEGIN IMMEDIATE",
     [W_COMMIT] = "COMMIT",
-    [W_APPEND] = "INSERT INTO log(" DECISION_LIST ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [W_APPEND] =
+        "INSERT INTO log(" DECISION_LIST ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [W_CREATE] =
         "INSERT INTO job(uid, status, revision, update_us, labels, spec, effective, state, name, create_us, "
         "created) VALUES(?,?,?,?,?,?,?,?,?,?,?)",

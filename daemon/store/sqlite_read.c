@@ -6,6 +6,8 @@
  * the file can make a reader write outside its own memory. */
 #include "store/sqlite_reader.h"
 
+#include "core/shadow.h"
+
 #include "store/sqlite_db.h"
 #include "store/sqlite_schema.h"
 
@@ -197,6 +199,30 @@ static int read_numbers(sqlite3_stmt *s, struct job_decision *d, struct error *e
     return 0;
 }
 
+static int read_shadow(sqlite3_stmt *s, int at, struct store_entry *out, struct error *err)
+{
+    const void *record = sqlite3_column_blob(s, at);
+    size_t len = (size_t)sqlite3_column_bytes(s, at);
+
+    if (sqlite3_column_type(s, at) == SQLITE_NULL) return 0;
+    if (!record || shadow_record_check(record, len, out->decision.groups, err))
+        return column_damaged(s, at, err);
+    out->shadow = malloc(len);
+    if (!out->shadow) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    memcpy(out->shadow, record, len);
+    out->decision.shadow = out->shadow;
+    out->decision.shadow_len = len;
+    return 0;
+}
+
+void store_entry_clear(struct store_entry *entry)
+{
+    free(entry->shadow);
+    entry->shadow = NULL;
+    entry->decision.shadow = NULL;
+    entry->decision.shadow_len = 0;
+}
+
 static int read_entry(sqlite3_stmt *s, struct store_entry *out, struct error *err)
 {
     struct job_decision *d = &out->decision;
@@ -204,6 +230,7 @@ static int read_entry(sqlite3_stmt *s, struct store_entry *out, struct error *er
     int rc;
 
     memset(d, 0, sizeof(*d));
+    out->shadow = NULL;
     if ((rc = read_numbers(s, d, err)) ||
         (rc = db_column_doubles(s, 17, out->lrs, GROUPS_MAX, &groups, err)) ||
         (rc = column_short_text(s, 18, d->reason, sizeof(d->reason), err)) ||
@@ -213,7 +240,7 @@ static int read_entry(sqlite3_stmt *s, struct store_entry *out, struct error *er
     if (sqlite3_column_type(s, 22) != SQLITE_NULL && (rc = column_u32(s, 22, &d->ranks, err))) return rc;
     d->groups = (uint32_t)groups;
     d->lrs = out->lrs;
-    return 0;
+    return read_shadow(s, 24, out, err);
 }
 
 static int find_one(struct store_reader *reader, sqlite3_stmt *s, struct store_entry *out, struct error *err)
@@ -279,6 +306,7 @@ static int list_entries(struct store_reader *reader, enum reader_statement which
         if (rc) break;
         --*left;
         if (each(arg, &entry)) *left = 0;
+        store_entry_clear(&entry);
     }
     if (!rc && *left && step != SQLITE_DONE) rc = reader_error(reader, err);
     sqlite3_reset(s);

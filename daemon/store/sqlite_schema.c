@@ -57,7 +57,10 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "INSERT INTO settings(job, revision, effective) SELECT uid, 0, effective FROM job;"
     /* Look-ups by step are for what counts, however much a rewind went back behind. */
     "DROP INDEX decision_step;"
-    "CREATE INDEX decision_step ON decision(job, step) WHERE NOT superseded;"};
+    "CREATE INDEX decision_step ON decision(job, step) WHERE NOT superseded;",
+    /* What the shadows decided: a record of core/shadow.h. */
+    "ALTER TABLE log ADD COLUMN shadow BLOB;"
+    "ALTER TABLE decision ADD COLUMN shadow BLOB;"};
 
 static int migrate(sqlite3 *db, int64_t version, struct error *err)
 {

@@ -41,12 +41,16 @@ struct store_job {
 };
 void store_job_clear(struct store_job *job);
 
-/* One entry of the history.  Read back, decision.lrs points into lrs (owned, store_entry_clear). */
+/* One entry of the history.  Read back, decision.lrs points into lrs and decision.shadow to shadow, a record
+ * that was checked. */
 struct store_entry {
     struct job_decision decision;
     double lrs[GROUPS_MAX];
+    uint8_t *shadow;                     /* owned: store_entry_clear; NULL: none */
     char request_id[REQUEST_ID_MAX + 1]; /* "": none */
 };
+
+void store_entry_clear(struct store_entry *entry);
 
 /* One rank's report to a round that is not decided yet. */
 struct store_contribution {
@@ -137,7 +141,7 @@ int store_get_job(struct store_reader *reader, const char *name, struct store_jo
                   struct error *err) WARN_UNUSED;
 
 /* The newest decision of (attempt, step) that is not superseded, or of request_id; folded decisions only.
- * ST_STEP_IN_PAST if there is none. */
+ * The caller clears what was found.  ST_STEP_IN_PAST if there is none. */
 int store_find_step(struct store_reader *reader, uint64_t uid, uint32_t step, struct store_entry *out,
                     struct error *err) WARN_UNUSED;
 /* Among the job's last STORE_REQUESTS_KEPT decisions. */
@@ -196,7 +200,7 @@ struct store_decisions_query {
     bool superseded; /* include superseded ones */
     uint32_t limit;
 };
-/* History ascending by revision, unfolded decisions included. */
+/* History ascending by revision, unfolded decisions included; entries are borrowed. */
 int store_list_decisions(struct store_reader *reader, const struct store_decisions_query *query,
                          int (*each)(void *arg, const struct store_entry *entry), void *arg,
                          struct error *err) WARN_UNUSED;

@@ -125,6 +125,7 @@ Test(store, keeps_every_bit_of_a_double)
         m.decision.value = m.decision.smoothed = m.decision.best = odd[i];
         m.decision.has_smoothed = m.decision.has_best = true;
         m.decision.groups = i % 2 ? 1 : GROUPS_MAX;
+        m.decision.shadow = NULL;
         for (uint32_t g = 0; g < m.decision.groups; g++)
             m.lrs[g] = odd[(i + g) % N];
         struct store_change change = change_of(7, &m);

@@ -84,14 +84,14 @@ Test(store, a_directory_that_cannot_be_made_is_unreadable)
 Test(store, a_newer_database_is_refused_by_name)
 {
     struct fix f;
-    const uint8_t version[] = {0, 0, 0, 3}, ours[] = {0, 0, 0, 2};
+    const uint8_t version[] = {0, 0, 0, 4}, ours[] = {0, 0, 0, 3};
 
     fix_begin(&f);
     create_job(&f, 1, "a", "");
     fix_close(&f);
     poke(&f, 60, version, 4); /* user_version of the header */
     cr_assert_eq(reopen(&f), ST_DATA_NEWER);
-    cr_assert(strstr(f.err.message, "version 3"), "%s", f.err.message);
+    cr_assert(strstr(f.err.message, "version 4"), "%s", f.err.message);
     poke(&f, 60, ours, 4);
     OK(reopen(&f), &f);
     cr_assert_eq(store_job_count(f.store), 1);
@@ -157,6 +157,7 @@ static void use_all(struct fix *f)
     if (!store_get_job(f->reader, "a", &job, &f->err)) store_job_clear(&job);
     rc = store_find_step(f->reader, 1, 10, &e, &f->err);
     cr_assert(rc == 0 || rc == ST_DATA_DAMAGED || rc == ST_STEP_IN_PAST, "%d: %s", rc, f->err.message);
+    if (!rc) store_entry_clear(&e);
     rc = store_list_decisions(f->reader, &query, listing_add, &l, &f->err);
     cr_assert(rc == 0 || rc == ST_DATA_DAMAGED, "%d: %s", rc, f->err.message);
     free(l.text);

@@ -3,6 +3,7 @@
 #ifndef GREEDYLRD_TESTS_TEST_STORE_HELP_H
 #define GREEDYLRD_TESTS_TEST_STORE_HELP_H
 
+#include "core/shadow.h"
 #include "store/store.h"
 
 #include <criterion/criterion.h>
@@ -102,9 +103,23 @@ static inline void help_copy(const char *from, const char *to)
 struct made {
     struct job_decision decision;
     double lrs[GROUPS_MAX];
-    uint8_t state[24];
+    uint8_t state[24], shadow[256];
     char request_id[32];
 };
+
+/* Two shadows, whose rates and reasons depend on the revision. */
+static inline void make_shadow(struct made *m)
+{
+    struct job_decision *d = &m->decision;
+    struct state_io io = {.out = m->shadow};
+
+    shadow_record_begin(&io, 2);
+    shadow_record_add(&io, "one", ACTION_CUT, m->lrs, d->groups, d->reason);
+    shadow_record_add(&io, "two", d->action, m->lrs, d->groups, "");
+    cr_assert_leq(io.pos, sizeof(m->shadow));
+    d->shadow = m->shadow;
+    d->shadow_len = io.pos;
+}
 
 static inline struct made *make_decision(struct made *m, uint64_t uid, uint32_t revision)
 {
@@ -137,6 +152,7 @@ static inline struct made *make_decision(struct made *m, uint64_t uid, uint32_t 
     snprintf(d->reason, sizeof(d->reason), "reason %" PRIu32 " of %" PRIu64, revision, uid);
     if (revision % 4 == 0) snprintf(m->request_id, sizeof(m->request_id), "request-%" PRIu32, revision);
     snprintf((char *)m->state, sizeof(m->state), "state %" PRIu32, revision);
+    if (revision % 3 == 2) make_shadow(m);
     return m;
 }
 
@@ -225,6 +241,8 @@ static inline void describe(const struct store_entry *e, char *out, size_t size)
 
     for (uint32_t g = 0; g < d->groups; g++)
         n += snprintf(out + n, size - (size_t)n, " %a", d->lrs[g]);
+    for (size_t i = 0; i < d->shadow_len; i++)
+        n += snprintf(out + n, size - (size_t)n, "%s%02x", i ? "" : " shadow ", d->shadow[i]);
 }
 
 /* Collects what a listing hands out. */

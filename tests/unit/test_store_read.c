@@ -174,7 +174,11 @@ Test(store, finds_a_request_among_the_last_thousand)
     OK(store_find_request(f.reader, 1, "request-1000", &e, &f.err), &f);
     cr_assert_eq(e.decision.revision, 1000);
     cr_assert_str_eq(e.request_id, "request-1000");
+    cr_assert_null(e.decision.shadow);
     OK(store_find_request(f.reader, 1, "request-104", &e, &f.err), &f);
+    cr_assert_eq(e.decision.shadow, e.shadow);
+    cr_assert_eq(shadow_record_check(e.shadow, e.decision.shadow_len, e.decision.groups, &f.err), 0);
+    store_entry_clear(&e);
     cr_assert_eq(store_find_request(f.reader, 1, "request-100", &e, &f.err), ST_STEP_IN_PAST, "1,001 ago");
     cr_assert_eq(store_find_request(f.reader, 1, "request-1001", &e, &f.err), ST_STEP_IN_PAST);
     cr_assert_eq(store_find_request(f.reader, 1, "", &e, &f.err), ST_STEP_IN_PAST);
