@@ -19,6 +19,34 @@ static void put_rates(const Greedylr__V1__GetLrResponse *answer, struct buf *out
     }
 }
 
+static void put_rates(const double *list, size_t n, struct buf *out)
+{
+    char text[DOUBLE_TEXT_MAX];
+
+    for (size_t i = 0; i < n; i++) {
+        if (i) buf_append(out, ";", 1);
+        buf_append(out, text, double_text(text, list[i]));
+    }
+}
+
+/* "greedy=0.1;0.2 cosine=0.05": names have neither spaces nor equals signs. */
+static void put_shadows(Greedylr__V1__ShadowDecision *const *shadows, size_t n, struct buf *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        buf_printf(out, "%s%s=", i ? " " : "", shadows[i]->name ? shadows[i]->name : "");
+        put_rates(shadows[i]->lrs, shadows[i]->n_lrs, out);
+    }
+}
+
+/* A cell with a list: Decision has one of rates and one of shadows. */
+static void put_list(const ProtobufCFieldDescriptor *f, const void *list, size_t n, struct buf *out)
+{
+    if (f->type == PROTOBUF_C_TYPE_MESSAGE)
+        put_shadows(list, n, out);
+    else
+        put_rates(list, n, out);
+}
+
 /* One cell: the field's JSON without quotes and brackets, quoted again where CSV needs it (RFC 4180). */
 static void put_cell(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, struct buf *out)
 {
@@ -26,11 +54,7 @@ static void put_cell(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *
     char text[DOUBLE_TEXT_MAX];
 
     if (f->label == PROTOBUF_C_LABEL_REPEATED) {
-        const double *list = *(double *const *)(const void *)at;
-        for (size_t i = 0; i < *(const size_t *)(const void *)quantifier; i++) {
-            if (i) buf_append(out, ";", 1);
-            buf_append(out, text, double_text(text, list[i]));
-        }
+        put_list(f, *(void *const *)(const void *)at, *(const size_t *)(const void *)quantifier, out);
         return;
     }
     if (f->type == PROTOBUF_C_TYPE_STRING) {

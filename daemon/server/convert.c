@@ -20,14 +20,13 @@ static const void *member(const ProtobufCMessage *message, const ProtobufCFieldD
     return (const char *)message + field->offset;
 }
 
-/* The policy's field that is set in the spec, or NULL. */
-static const ProtobufCFieldDescriptor *policy_field(const spec_message *message)
+/* The policy's field that is set in a spec or in a shadow, or NULL. */
+static const ProtobufCFieldDescriptor *policy_field(const ProtobufCMessage *message)
 {
-    const ProtobufCMessageDescriptor *desc = message->base.descriptor;
+    const ProtobufCMessageDescriptor *desc = message->descriptor;
 
     for (unsigned i = 0; i < desc->n_fields; i++) {
-        if ((desc->fields[i].flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
-            message_has(&message->base, &desc->fields[i]))
+        if ((desc->fields[i].flags & PROTOBUF_C_FIELD_FLAG_ONEOF) && message_has(message, &desc->fields[i]))
             return &desc->fields[i];
     }
     return NULL;
@@ -106,77 +105,154 @@ static int convert_ranks(const Greedylr__V1__Ranks *message, struct ranks *ranks
     return 0;
 }
 
-static int convert_rules(const spec_message *message, struct job_spec *spec, struct error *err)
+/* The rules that a shadow has as well. */
+struct rules {
+    const Greedylr__V1__Ramp *ramp;
+    const Greedylr__V1__Anneal *anneal;
+    const char *on_nonfinite;
+};
+
+static int convert_rules(const struct rules *rules, struct job_spec *spec, struct error *err)
 {
-    if (message->ramp) {
-        if (!message->ramp->has_reports || !message->ramp->reports)
+    const Greedylr__V1__Ramp *ramp = rules->ramp;
+    const Greedylr__V1__Anneal *anneal = rules->anneal;
+
+    if (ramp) {
+        if (!ramp->has_reports || !ramp->reports)
             return error_set(err, ST_FIELD_REQUIRED, "ramp.reports: is required and must be at least 1");
-        if (!message->ramp->has_start_factor)
+        if (!ramp->has_start_factor)
             return error_set(err, ST_FIELD_REQUIRED, "ramp.start_factor: is required, in (0, 1]");
-        spec->ramp = (struct ramp){message->ramp->reports, message->ramp->start_factor};
+        spec->ramp = (struct ramp){ramp->reports, ramp->start_factor};
     }
-    if (message->anneal) {
-        if (!message->anneal->has_total_reports || !message->anneal->total_reports)
+    if (anneal) {
+        if (!anneal->has_total_reports || !anneal->total_reports)
             return error_set(err, ST_FIELD_REQUIRED,
                              "anneal.total_reports: is required and must be at least 1");
-        spec->anneal = (struct anneal){message->anneal->total_reports, message->anneal->fraction,
-                                       message->anneal->has_fraction};
+        spec->anneal = (struct anneal){anneal->total_reports, anneal->fraction, anneal->has_fraction};
     }
-    if (message->ranks && convert_ranks(message->ranks, &spec->ranks, err)) return (int)err->status;
-    if (message->on_nonfinite) {
-        int i = find_word(on_nonfinite_words, message->on_nonfinite);
+    if (rules->on_nonfinite) {
+        int i = find_word(on_nonfinite_words, rules->on_nonfinite);
         if (i < 0)
             return error_set(err, ST_FIELD_INVALID,
                              "on_nonfinite: must be bad, skip, cut or reject, got \"%.40s\"",
-                             message->on_nonfinite);
+                             rules->on_nonfinite);
         spec->on_nonfinite = (enum on_nonfinite)i;
         spec->on_nonfinite_given = true;
     }
-    spec->strict = message->has_strict && message->strict;
     return 0;
 }
 
-static int build_spec(const spec_message *message, const ProtobufCFieldDescriptor *field,
-                      struct job_spec *spec, struct error *err)
+/* The policy that a spec or a shadow says. */
+static int find_policy(const ProtobufCMessage *message, const struct policy **out, struct error *err)
 {
+    const ProtobufCFieldDescriptor *field = policy_field(message);
+
+    *out = field ? policy_find(field->name) : policy_default();
+    if (*out) return 0;
+    return error_set(err, ST_NOT_SERVED, "%s: this policy is not served yet", field->name);
+}
+
+static int convert_policy(const ProtobufCMessage *message, struct job_spec *spec, struct error *err)
+{
+    const ProtobufCFieldDescriptor *field = policy_field(message);
+
+    return field ? convert_params(*(ProtobufCMessage *const *)member(message, field), spec, err) : 0;
+}
+
+static int convert_shadow(const Greedylr__V1__Shadow *message, struct job_spec *spec, struct error *err)
+{
+    const struct rules rules = {message->ramp, message->anneal, message->on_nonfinite};
+    const struct policy *policy;
+
+    if (find_policy(&message->base, &policy, err)) return (int)err->status;
+    struct job_spec *shadow = spec_add_shadow(spec, message->name ? message->name : "", policy);
+
+    if (!shadow) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    shadow->live = spec->live;
+    if (convert_rules(&rules, shadow, err)) return (int)err->status;
+    return convert_policy(&message->base, shadow, err);
+}
+
+static int convert_shadows(const spec_message *message, struct job_spec *spec, struct error *err)
+{
+    if (message->n_shadow > SHADOWS_MAX)
+        return error_set(err, ST_FIELD_INVALID, "shadow: must be at most %d, got %zu", SHADOWS_MAX,
+                         message->n_shadow);
+    for (size_t i = 0; i < message->n_shadow; i++) {
+        struct error inner;
+
+        if (convert_shadow(message->shadow[i], spec, &inner))
+            return error_set(err, inner.status, "shadow[%zu].%.480s", i, inner.message);
+    }
+    return 0;
+}
+
+static int build_spec(const spec_message *message, struct job_spec *spec, struct error *err)
+{
+    const struct rules rules = {message->ramp, message->anneal, message->on_nonfinite};
+
     if (message->n_lr > GROUPS_MAX)
         return error_set(err, ST_FIELD_INVALID, "lr: must have at most %d rates, one per group, got %zu",
                          GROUPS_MAX, message->n_lr);
     if (message->n_lr && f64_list_set(&spec->lr, message->lr, (uint32_t)message->n_lr))
         return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
-    if (convert_rules(message, spec, err)) return (int)err->status;
-    if (field && convert_params(*(ProtobufCMessage *const *)member(&message->base, field), spec, err))
+    if (convert_rules(&rules, spec, err)) return (int)err->status;
+    if (message->ranks && convert_ranks(message->ranks, &spec->ranks, err)) return (int)err->status;
+    spec->strict = message->has_strict && message->strict;
+    if (convert_policy(&message->base, spec, err) || convert_shadows(message, spec, err))
         return (int)err->status;
     return spec_resolve(spec, err);
 }
 
-static int convert(const spec_message *message, bool live, struct job_spec **out, struct error *err)
+/* Shadows that start with an update are checked as those of a new job: their rates are the initial ones. */
+static int check_fresh_shadows(struct job_spec *spec, const struct job_spec *before, struct error *err)
 {
-    const ProtobufCFieldDescriptor *field = policy_field(message);
-    const struct policy *policy = field ? policy_find(field->name) : policy_default();
+    bool fresh = false;
 
-    if (!policy) return error_set(err, ST_NOT_SERVED, "spec.%s: this policy is not served yet", field->name);
-    struct job_spec *spec = spec_new(policy);
+    for (uint32_t i = 0; i < spec->n_shadows; i++) {
+        if (spec_same_shadow(before, &spec->shadows[i]) >= 0) continue;
+        spec->shadows[i].spec->live = false;
+        fresh = true;
+    }
+    return fresh ? spec_resolve(spec, err) : 0;
+}
+
+static int convert(const spec_message *message, bool live, const struct job_spec *before,
+                   struct job_spec **out, struct error *err)
+{
+    const struct policy *policy;
+    struct job_spec *spec = NULL;
+    struct error inner;
+
+    if (find_policy(&message->base, &policy, &inner)) goto err_spec;
+    spec = spec_new(policy);
     if (!spec) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     spec->live = live;
-    struct error inner;
-    if (build_spec(message, field, spec, &inner)) {
-        spec_free(spec);
-        return error_set(err, inner.status, "%s%s", inner.status == ST_OUT_OF_MEMORY ? "" : "spec.",
-                         inner.message);
-    }
+    if (build_spec(message, spec, &inner) || (before && check_fresh_shadows(spec, before, &inner)))
+        goto err_spec;
     *out = spec;
     return 0;
+
+err_spec:
+    spec_free(spec);
+    return error_set(err, inner.status, "%s%.500s", inner.status == ST_OUT_OF_MEMORY ? "" : "spec.",
+                     inner.message);
 }
 
 int convert_spec(const spec_message *message, struct job_spec **out, struct error *err)
 {
-    return convert(message, false, out, err);
+    return convert(message, false, NULL, out, err);
 }
 
 int convert_live_spec(const spec_message *message, struct job_spec **out, struct error *err)
 {
-    return convert(message, true, out, err);
+    return convert(message, true, NULL, out, err);
+}
+
+int convert_changed_spec(const spec_message *message, const struct job_spec *before, struct job_spec **out,
+                         struct error *err)
+{
+    return convert(message, true, before, out, err);
 }
 
 static int write_list(void *at, void *quantifier, const void *elements, size_t n, size_t size)
@@ -215,15 +291,15 @@ static int write_param(ProtobufCMessage *message, const ProtobufCFieldDescriptor
     return 0;
 }
 
-/* The policy's message inside the spec, created if absent. */
-static ProtobufCMessage *policy_message(spec_message *message, const struct policy *policy)
+/* The policy's message inside the spec or the shadow, created if absent. */
+static ProtobufCMessage *policy_message(ProtobufCMessage *message, const struct policy *policy)
 {
     const ProtobufCFieldDescriptor *field =
-        protobuf_c_message_descriptor_get_field_by_name(message->base.descriptor, policy->name);
+        protobuf_c_message_descriptor_get_field_by_name(message->descriptor, policy->name);
     if (!field) return NULL;
     ProtobufCMessage **slot = (ProtobufCMessage **)(void *)((char *)message + field->offset);
 
-    if (message_has(&message->base, field)) return *slot;
+    if (message_has(message, field)) return *slot;
     const ProtobufCMessageDescriptor *desc = field->descriptor;
     ProtobufCMessage *created = calloc(1, desc->sizeof_message);
     if (!created) return NULL;
@@ -264,29 +340,45 @@ static int write_ranks(spec_message *message, const struct ranks *ranks)
     return 0;
 }
 
-int convert_effective(const spec_message *given, const struct job_spec *spec, spec_message **out,
-                      struct error *err)
+/* Everything the policy has, and what a NaN does, in a spec or a shadow. */
+static int write_policy(ProtobufCMessage *message, char **on_nonfinite, const struct job_spec *spec)
 {
-    spec_message *message = (spec_message *)(void *)message_clone(&given->base);
-    ProtobufCMessage *params;
+    ProtobufCMessage *params = policy_message(message, spec->policy);
 
-    if (!message || !(params = policy_message(message, spec->policy))) goto err_memory;
+    if (!params) return -1;
     for (size_t row = 0; row < spec->policy->n_params; row++) {
         const struct param_def *def = &spec->policy->params[row];
         struct param_value value = param_get(spec->params, def);
         const ProtobufCFieldDescriptor *field =
             protobuf_c_message_descriptor_get_field_by_name(params->descriptor, def->name);
-        if (!field || write_param(params, field, &value)) goto err_memory;
+        if (!field || write_param(params, field, &value)) return -1;
     }
-    if (!message->on_nonfinite && !follows_python(spec)) {
-        message->on_nonfinite = strdup(on_nonfinite_words[spec->on_nonfinite]);
-        if (!message->on_nonfinite) goto err_memory;
+    if (*on_nonfinite || follows_python(spec)) return 0;
+    *on_nonfinite = strdup(on_nonfinite_words[spec->on_nonfinite]);
+    return *on_nonfinite ? 0 : -1;
+}
+
+static void write_anneal(Greedylr__V1__Anneal *message, const struct anneal *anneal)
+{
+    if (!message) return;
+    message->has_fraction = 1;
+    message->fraction = anneal->fraction;
+}
+
+int convert_effective(const spec_message *given, const struct job_spec *spec, spec_message **out,
+                      struct error *err)
+{
+    spec_message *message = (spec_message *)(void *)message_clone(&given->base);
+
+    if (!message || write_policy(&message->base, &message->on_nonfinite, spec)) goto err_memory;
+    for (uint32_t i = 0; i < spec->n_shadows && i < message->n_shadow; i++) {
+        Greedylr__V1__Shadow *shadow = message->shadow[i];
+
+        if (write_policy(&shadow->base, &shadow->on_nonfinite, spec->shadows[i].spec)) goto err_memory;
+        write_anneal(shadow->anneal, &spec->shadows[i].spec->anneal);
     }
+    write_anneal(message->anneal, &spec->anneal);
     if (write_ranks(message, &spec->ranks)) goto err_memory;
-    if (message->anneal) {
-        message->anneal->has_fraction = 1;
-        message->anneal->fraction = spec->anneal.fraction;
-    }
     message->has_strict = 1;
     message->strict = spec->strict;
     *out = message;
@@ -329,8 +421,8 @@ void convert_time(int64_t time_us, Google__Protobuf__Timestamp *out)
     out->nanos = (int32_t)(time_us % 1000000) * 1000;
 }
 
-void convert_decision(const struct job_decision *d, const char *job, decision_message *out,
-                      Google__Protobuf__Timestamp *time)
+int convert_decision(const struct job_decision *d, const char *job, decision_message *out,
+                     Google__Protobuf__Timestamp *time, struct error *err)
 {
     greedylr__v1__decision__init(out);
     out->job = (char *)(uintptr_t)job;
@@ -369,9 +461,11 @@ void convert_decision(const struct job_decision *d, const char *job, decision_me
         convert_time(d->time_us, time);
         out->time = time;
     }
+    return convert_said(d, out, err);
 }
 
-void convert_state(const struct job_spec *spec, const struct job_state *state, Greedylr__V1__JobState *out)
+void convert_own_state(const struct job_spec *spec, const struct job_state *state,
+                       Greedylr__V1__JobState *out)
 {
     struct policy_view view;
 

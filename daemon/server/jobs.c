@@ -214,19 +214,14 @@ struct change *change_new_contribution(struct job *job)
 
 static int change_encode(struct change *change)
 {
-    const struct job_decision *d = &change->decision;
-
     if (!change->state) return 0;
     change->encoded_len = job_state_encoded_size(change->spec, change->state);
     change->encoded = malloc(change->encoded_len);
     if (!change->encoded) return -1;
     job_state_encode(change->spec, change->state, change->encoded);
     if (!change->has_decision) return 0;
-    change->lrs = malloc(d->groups * sizeof(double));
-    if (!change->lrs) return -1;
-    memcpy(change->lrs, d->lrs, d->groups * sizeof(double));
-    change->decision.lrs = change->lrs;
-    return 0;
+    change->lrs = decision_hold(&change->decision);
+    return change->lrs ? 0 : -1;
 }
 
 /* Takes back, in memory, what a rewind goes behind; or, with it gone, gives it back. */

@@ -39,8 +39,8 @@ struct change {
     struct store_job *row;   /* CREATE, UPDATE: owned until who waits is told */
     struct job_state *state; /* after the change; owned until committed, then the job's; NULL if it stays */
     struct job_spec *spec;   /* in force after the change; the job's */
-    struct job_decision decision; /* if has_decision; lrs points to lrs */
-    double *lrs;                  /* owned */
+    struct job_decision decision; /* if has_decision; what it borrows is in lrs */
+    double *lrs;                  /* decision_hold's, owned */
     bool has_decision, committed;
     bool new_spec;    /* the change brings spec into force */
     char *request_id; /* owned, or NULL */

@@ -37,10 +37,10 @@ struct batch_call {
 
 /* ---- the answer ---- */
 
-static void batch_result(const struct batch_item *item, Greedylr__V1__BatchResult *result,
-                         Greedylr__V1__Status *status, decision_message *decision,
-                         Google__Protobuf__Timestamp *time)
+static int batch_result(const struct batch_item *item, struct batch_answer *answer, struct error *err)
 {
+    Greedylr__V1__BatchResult *result = &answer->result;
+    Greedylr__V1__Status *status = &answer->status;
     const struct report *r = &item->report;
     const struct job_decision *d = r->change ? &r->change->decision : r->entry ? &r->entry->decision : NULL;
 
@@ -53,24 +53,26 @@ static void batch_result(const struct batch_item *item, Greedylr__V1__BatchResul
         status->message = (char *)(uintptr_t)r->err.message;
         result->outcome_case = GREEDYLR__V1__BATCH_RESULT__OUTCOME_ERROR;
         result->error = status;
-        return;
+        return 0;
     }
     if (!d) {
         result->outcome_case = GREEDYLR__V1__BATCH_RESULT__OUTCOME_PENDING;
         result->pending = 1;
-        return;
+        return 0;
     }
-    report_message(d, r->job, r->duplicate, r->conflict, decision, time);
     result->outcome_case = GREEDYLR__V1__BATCH_RESULT__OUTCOME_DECISION;
-    result->decision = decision;
+    result->decision = &answer->decision;
+    return report_message(d, r->job, r->duplicate, r->conflict, &answer->decision, &answer->time, err);
 }
 
 static void batch_free(struct batch_call *batch)
 {
+    for (size_t i = 0; i < batch->n; i++) {
+        if (batch->answers) convert_decision_clear(&batch->answers[i].decision);
+        report_clear(&batch->items[i].report);
+    }
     free(batch->results);
     free(batch->answers);
-    for (size_t i = 0; i < batch->n; i++)
-        report_clear(&batch->items[i].report);
     free(batch);
 }
 
@@ -85,7 +87,7 @@ static int batch_make_answer(struct batch_call *batch, struct error *err)
         struct batch_answer *a = &batch->answers[i];
         const struct report *r = &batch->items[i].report;
         report_count(r, r->failed ? &r->err : NULL);
-        batch_result(&batch->items[i], &a->result, &a->status, &a->decision, &a->time);
+        if (batch_result(&batch->items[i], a, err)) return (int)err->status;
         batch->results[i] = &a->result;
     }
     greedylr__v1__batch_report_response__init(&batch->response);
@@ -187,8 +189,7 @@ static void item_settle(struct service *service, struct batch_item *item)
         struct error none;
         r->entry = calloc(1, sizeof(*r->entry)); /* it is folded already */
         if (r->entry && store_find_step(service->reader, job->uid, r->step, r->entry, &none)) {
-            free(r->entry);
-            r->entry = NULL;
+            report_drop_entry(r);
         }
     }
     /* A repeated value may be on its way for another request: with the last that is queued it is durable. */

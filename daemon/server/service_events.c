@@ -230,12 +230,14 @@ static void on_decision_durable(void *arg, struct change *change, const struct e
     struct decision_waiter *w = arg;
     decision_message message;
     Google__Protobuf__Timestamp time;
+    struct error own;
 
+    if (!err && convert_decision(&change->decision, change->job->name, &message, &time, &own)) err = &own;
     if (err) {
         call_fail(w->call, err);
     } else {
-        convert_decision(&change->decision, change->job->name, &message, &time);
         w->call->done(w->call, &message.base, NULL);
+        convert_decision_clear(&message);
     }
     free(w);
 }

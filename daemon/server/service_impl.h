@@ -101,14 +101,18 @@ struct report {
 /* Everything up to the queue; sets r->failed on error. */
 void report_begin(struct service *service, const Greedylr__V1__ReportRequest *m, struct report *r);
 void report_clear(struct report *r);
+void report_drop_entry(struct report *r);
 /* For the metrics, once it is known how the report is answered: with a decision, or with err. */
 void report_count(const struct report *r, const struct error *err);
 /* The recorded value and the reported one: sets r's flags; ST_STEP_CONFLICT in r->err if the job is strict.
  */
 int report_compare(const struct job *job, uint32_t step, double recorded, double reported, struct report *r);
-/* The decision as the answer of a report; time is the caller's storage. */
-void report_message(const struct job_decision *decision, const char *job, bool duplicate, bool conflict,
-                    decision_message *out, Google__Protobuf__Timestamp *time);
+/* The decision as the answer of a report, as convert_decision. */
+int report_message(const struct job_decision *decision, const char *job, bool duplicate, bool conflict,
+                   decision_message *out, Google__Protobuf__Timestamp *time, struct error *err) WARN_UNUSED;
+/* Answers the call of a report with it. */
+void report_answer(struct call *call, const struct job_decision *decision, const char *job, bool duplicate,
+                   bool conflict);
 
 /* Large batches are stepped from now on. */
 void batches_start(struct service *service);

@@ -208,8 +208,8 @@ void fill_round(const struct round *round, uint32_t behind, struct round_view *v
     m->overdue = round->overdue;
 }
 
-static void fill_job(const struct job *job, Greedylr__V1__Job *out, Greedylr__V1__JobState *state,
-                     char uid[17])
+static int fill_job(const struct job *job, Greedylr__V1__Job *out, Greedylr__V1__JobState *state,
+                    char uid[17], struct error *err)
 {
     greedylr__v1__job__init(out);
     snprintf(uid, 17, "%016llx", (unsigned long long)job->uid);
@@ -219,8 +219,8 @@ static void fill_job(const struct job *job, Greedylr__V1__Job *out, Greedylr__V1
     out->has_revision = out->has_attempt = 1;
     out->revision = job->durable->revision;
     out->attempt = job->durable->attempt;
-    convert_state(job->durable_spec, job->durable, state);
     out->state = state;
+    return convert_state(job->durable_spec, job->durable, state, err);
 }
 
 /* Answers with the durable state and the texts of row, which is borrowed. */
@@ -234,11 +234,10 @@ static void answer_row(struct service *service, struct call *call, struct job *j
     struct error err;
     char uid[17];
 
-    if (rounds_load(service, job, &err)) {
+    if (rounds_load(service, job, &err) || fill_job(job, &message, &state, uid, &err)) {
         call_fail(call, &err);
         return;
     }
-    fill_job(job, &message, &state, uid);
     if (job->rounds) {
         fill_round(job->rounds->round, rounds_count(job) - 1, &round);
         state.open_round = &round.message;
@@ -254,6 +253,7 @@ static void answer_row(struct service *service, struct call *call, struct job *j
         call_fail(call, &err);
     if (message.spec) greedylr__v1__job_spec__free_unpacked(message.spec, NULL);
     if (message.effective) greedylr__v1__job_spec__free_unpacked(message.effective, NULL);
+    convert_state_clear(&state);
 }
 
 /* waited: for a change, which its own commit or one behind it may have followed with a deletion. */

@@ -44,22 +44,19 @@ static void *grow(void **items, size_t n, size_t size)
 
 struct kept_entry {
     struct job_decision decision;
-    double *lrs;
+    double *held; /* what the decision borrows */
 };
 
 static int keep_entry(void *arg, const struct store_entry *entry)
 {
     struct listing *l = arg;
     struct kept_entry *kept = grow(&l->items, l->n, sizeof(*kept));
-    double *lrs = malloc(entry->decision.groups * sizeof(double));
 
-    if (!kept || !lrs) {
-        free(lrs);
-        return error_set(&l->base.err, ST_OUT_OF_MEMORY, "out of memory");
+    if (kept) {
+        kept->decision = entry->decision;
+        kept->held = decision_hold(&kept->decision);
     }
-    memcpy(lrs, entry->lrs, entry->decision.groups * sizeof(double));
-    *kept = (struct kept_entry){entry->decision, lrs};
-    kept->decision.lrs = lrs;
+    if (!kept || !kept->held) return error_set(&l->base.err, ST_OUT_OF_MEMORY, "out of memory");
     l->n++;
     return 0;
 }
@@ -94,13 +91,16 @@ static void answer_decisions(struct offload *o)
     decision_message *messages = calloc(n + 1, sizeof(*messages));
     decision_message **list = calloc(n + 1, sizeof(*list));
     Google__Protobuf__Timestamp *times = calloc(n + 1, sizeof(*times));
+    size_t made = 0;
     char token[16];
 
     if (messages && list && times) {
-        for (size_t i = 0; i < n; i++) {
-            convert_decision(&kept[i].decision, request->job, &messages[i], &times[i]);
-            list[i] = &messages[i];
-        }
+        for (; made < n && !convert_decision(&kept[made].decision, request->job, &messages[made],
+                                             &times[made], &o->err);
+             made++)
+            list[made] = &messages[made];
+    }
+    if (made == n && messages && list && times) {
         answer.decisions = list;
         answer.n_decisions = n;
         if (l->n > n) {
@@ -111,6 +111,8 @@ static void answer_decisions(struct offload *o)
     } else {
         (void)error_set(&o->err, ST_OUT_OF_MEMORY, "out of memory");
     }
+    while (made)
+        convert_decision_clear(&messages[--made]);
     free(times);
     free(list);
     free(messages);
@@ -121,7 +123,7 @@ static void clear_decisions(struct offload *o)
     struct kept_entry *kept = listing_of(o)->items;
 
     for (size_t i = 0; i < listing_of(o)->n; i++)
-        free(kept[i].lrs);
+        free(kept[i].held);
     free(kept);
 }
 
@@ -205,6 +207,7 @@ static int fill_kept_job(struct kept_job *kept, const struct store_job *row, str
 static void clear_kept_job(struct kept_job *kept)
 {
     if (kept->message.spec) greedylr__v1__job_spec__free_unpacked(kept->message.spec, NULL);
+    convert_state_clear(&kept->state);
     spec_free(kept->spec);
     free(kept->durable);
     free(kept->round);
@@ -340,7 +343,7 @@ static int fill_list_item(struct service *service, struct kept_job *kept, struct
     m->has_revision = m->has_attempt = 1;
     m->revision = kept->durable->revision;
     m->attempt = kept->durable->attempt;
-    convert_state(spec, kept->durable, &kept->state);
+    if (convert_state(spec, kept->durable, &kept->state, err)) return (int)err->status;
     fill_open_round(job, kept);
     m->state = &kept->state;
     m->create_time = &kept->created;

@@ -19,11 +19,18 @@
 
 typedef Greedylr__V1__ReportRequest report_request;
 
+void report_drop_entry(struct report *r)
+{
+    if (r->entry) store_entry_clear(r->entry);
+    free(r->entry);
+    r->entry = NULL;
+}
+
 void report_clear(struct report *r)
 {
     if (r->change) change_unref(r->change);
     if (r->own) change_unref(r->own);
-    free(r->entry);
+    report_drop_entry(r);
 }
 
 /* ---- checks ---- */
@@ -172,8 +179,7 @@ static int recorded_request(struct service *service, const struct job *job, cons
     if (!job->durable) return 1;
     int rc = take_entry(service, job, m, value, r);
     if (rc != ST_STEP_IN_PAST) return rc;
-    free(r->entry);
-    r->entry = NULL;
+    report_drop_entry(r);
     r->err.status = ST_OK;
     return 1;
 }
@@ -190,19 +196,29 @@ static int decide(const struct job *job, const struct job_event *event, struct c
     return 0;
 }
 
+/* What a dry run decided, once the state it decided on is gone. */
+static int keep_dry(const struct job_decision *decision, struct report *r)
+{
+    struct store_entry *entry = r->entry = calloc(1, sizeof(*entry));
+
+    if (!entry) return error_set(&r->err, ST_OUT_OF_MEMORY, "out of memory");
+    entry->decision = *decision;
+    memcpy(entry->lrs, decision->lrs, decision->groups * sizeof(double));
+    entry->decision.lrs = entry->lrs;
+    if (!decision->shadow) return 0;
+    entry->shadow = malloc(decision->shadow_len);
+    entry->decision.shadow = entry->shadow;
+    if (!entry->shadow) return error_set(&r->err, ST_OUT_OF_MEMORY, "out of memory");
+    memcpy(entry->shadow, decision->shadow, decision->shadow_len);
+    return 0;
+}
+
 static int dry_run(struct job *job, const struct job_event *event, struct report *r)
 {
     struct change *change = change_new(job, job->spec);
 
     if (!change) return error_set(&r->err, ST_OUT_OF_MEMORY, "out of memory");
-    r->entry = calloc(1, sizeof(*r->entry));
-    if (!r->entry) {
-        (void)error_set(&r->err, ST_OUT_OF_MEMORY, "out of memory");
-    } else if (!decide(job, event, change, &r->err)) {
-        r->entry->decision = change->decision;
-        memcpy(r->entry->lrs, change->decision.lrs, change->decision.groups * sizeof(double));
-        r->entry->decision.lrs = r->entry->lrs;
-    }
+    if (!decide(job, event, change, &r->err)) (void)!keep_dry(&change->decision, r);
     change_unref(change);
     return (int)r->err.status;
 }
@@ -374,13 +390,29 @@ void report_count(const struct report *r, const struct error *err)
                 1);
 }
 
-void report_message(const struct job_decision *decision, const char *job, bool duplicate, bool conflict,
-                    decision_message *out, Google__Protobuf__Timestamp *time)
+int report_message(const struct job_decision *decision, const char *job, bool duplicate, bool conflict,
+                   decision_message *out, Google__Protobuf__Timestamp *time, struct error *err)
 {
-    convert_decision(decision, job, out, time);
+    if (convert_decision(decision, job, out, time, err)) return (int)err->status;
     out->has_duplicate = out->has_conflict = 1;
     out->duplicate = duplicate;
     out->conflict = conflict;
+    return 0;
+}
+
+void report_answer(struct call *call, const struct job_decision *decision, const char *job, bool duplicate,
+                   bool conflict)
+{
+    decision_message message;
+    Google__Protobuf__Timestamp time;
+    struct error err;
+
+    if (report_message(decision, job, duplicate, conflict, &message, &time, &err)) {
+        call_fail(call, &err);
+        return;
+    }
+    call->done(call, &message.base, NULL);
+    convert_decision_clear(&message);
 }
 
 /* ---- Report ---- */
@@ -394,19 +426,15 @@ struct report_call {
 static void report_finish(struct report_call *rc, const struct error *err)
 {
     struct call *call = rc->call;
-    decision_message message;
-    Google__Protobuf__Timestamp time;
+    const struct report *r = &rc->report;
 
-    if (!err && rc->report.failed) err = &rc->report.err;
-    report_count(&rc->report, err);
-    if (err) {
+    if (!err && r->failed) err = &r->err;
+    report_count(r, err);
+    if (err)
         call_fail(call, err);
-    } else {
-        const struct report *r = &rc->report;
-        report_message(r->change ? &r->change->decision : &r->entry->decision, r->job, r->duplicate,
-                       r->conflict, &message, &time);
-        call->done(call, &message.base, NULL);
-    }
+    else
+        report_answer(call, r->change ? &r->change->decision : &r->entry->decision, r->job, r->duplicate,
+                      r->conflict);
     report_clear(&rc->report);
     free(rc);
 }

@@ -69,8 +69,6 @@ static const struct error *say_recorded(const struct waiter *w, const struct err
 
 static void answer_report(struct waiter *w, const struct change *change, const struct error *err)
 {
-    decision_message message;
-    Google__Protobuf__Timestamp time;
     struct error interrupted;
     struct call *call = w->call;
     struct report r = {.change = w->change, .duplicate = w->duplicate};
@@ -82,8 +80,7 @@ static void answer_report(struct waiter *w, const struct change *change, const s
         call_fail(call, err);
     } else {
         const Greedylr__V1__ReportRequest *request = (const void *)call->request;
-        report_message(&change->decision, request->job, w->duplicate, w->conflict, &message, &time);
-        call->done(call, &message.base, NULL);
+        report_answer(call, &change->decision, request->job, w->duplicate, w->conflict);
     }
     free(w);
 }

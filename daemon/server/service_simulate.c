@@ -8,19 +8,11 @@
 struct simulation {
     struct offload base;
     struct job_spec *spec;
-    struct job_decision *decisions; /* [n]; their lrs are in lrs */
-    double *initial, *lrs;          /* [groups], [n * groups] */
+    struct job_decision *decisions; /* [n] */
+    double **held;                  /* [n]: what they borrow */
+    double *initial;                /* [groups] */
     size_t n;
 };
-
-static void keep(struct simulation *s, struct job_decision *decision)
-{
-    double *lrs = s->lrs + s->n * s->spec->lr.n;
-
-    memcpy(lrs, decision->lrs, s->spec->lr.n * sizeof(double));
-    decision->lrs = lrs;
-    s->n++;
-}
 
 static int simulate_losses(struct simulation *s, const Greedylr__V1__SimulateRequest *request,
                            struct job_state *now, struct job_state *next, struct error *err)
@@ -33,7 +25,9 @@ static int simulate_losses(struct simulation *s, const Greedylr__V1__SimulateReq
 
         if (job_step(s->spec, now, &event, next, &s->decisions[i], err))
             return error_wrap(err, "losses[%zu]", i);
-        keep(s, &s->decisions[i]);
+        s->held[i] = decision_hold(&s->decisions[i]);
+        if (!s->held[i]) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+        s->n++;
         struct job_state *swap = now;
         now = next;
         next = swap;
@@ -52,9 +46,9 @@ static void run(struct offload *o)
     now = calloc(1, job_state_size(s->spec));
     next = calloc(1, job_state_size(s->spec));
     s->initial = malloc(rates * sizeof(double));
-    s->lrs = calloc(request->n_losses + 1, rates * sizeof(double));
+    s->held = calloc(request->n_losses + 1, sizeof(*s->held));
     s->decisions = calloc(request->n_losses + 1, sizeof(*s->decisions));
-    if (now && next && s->initial && s->lrs && s->decisions) {
+    if (now && next && s->initial && s->held && s->decisions) {
         job_init(s->spec, now);
         memcpy(s->initial, job_lrs(now), rates * sizeof(double));
         (void)!simulate_losses(s, request, now, next, &o->err);
@@ -72,12 +66,16 @@ static void answer(struct offload *o)
     decision_message *messages = calloc(s->n + 1, sizeof(*messages));
     decision_message **list = calloc(s->n + 1, sizeof(*list));
     Google__Protobuf__Timestamp unused;
+    size_t made = 0;
 
     if (messages && list) {
-        for (size_t i = 0; i < s->n; i++) {
-            convert_decision(&s->decisions[i], NULL, &messages[i], &unused);
-            list[i] = &messages[i];
+        while (made < s->n &&
+               !convert_decision(&s->decisions[made], NULL, &messages[made], &unused, &o->err)) {
+            list[made] = &messages[made];
+            made++;
         }
+    }
+    if (messages && list && made == s->n) {
         response.initial_lrs = s->initial;
         response.n_initial_lrs = s->spec->lr.n;
         response.decisions = list;
@@ -86,6 +84,8 @@ static void answer(struct offload *o)
     } else {
         (void)error_set(&o->err, ST_OUT_OF_MEMORY, "out of memory");
     }
+    while (made)
+        convert_decision_clear(&messages[--made]);
     free(list);
     free(messages);
 }
@@ -94,8 +94,10 @@ static void clear(struct offload *o)
 {
     struct simulation *s = (struct simulation *)(void *)o;
 
+    for (size_t i = 0; i < s->n; i++)
+        free(s->held[i]);
+    free(s->held);
     free(s->decisions);
-    free(s->lrs);
     free(s->initial);
     spec_free(s->spec);
 }
@@ -111,12 +113,14 @@ static int check(const struct service *service, const Greedylr__V1__SimulateRequ
     if (request->n_losses > options->batch_entries)
         return error_set(err, ST_FIELD_INVALID, "losses: must be at most %u, got %zu", options->batch_entries,
                          request->n_losses);
-    if (request->spec->n_lr && request->n_losses > options->simulated_rates / request->spec->n_lr)
-        return error_set(
-            err, ST_FIELD_INVALID,
-            "losses: must be at most %u for %zu groups, got %zu; simulate fewer groups or losses "
-            "(--max-simulated-rates)",
-            options->simulated_rates / (uint32_t)request->spec->n_lr, request->spec->n_lr, request->n_losses);
+    size_t rates = request->spec->n_lr * (1 + request->spec->n_shadow); /* of a decision */
+
+    if (rates && request->n_losses > options->simulated_rates / rates)
+        return error_set(err, ST_FIELD_INVALID,
+                         "losses: must be at most %zu for %zu groups and %zu shadows, got %zu; simulate fewer "
+                         "groups, shadows or losses (--max-simulated-rates)",
+                         options->simulated_rates / rates, request->spec->n_lr, request->spec->n_shadow,
+                         request->n_losses);
     return 0;
 }
 

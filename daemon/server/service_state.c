@@ -41,6 +41,8 @@ static int step_import(const struct scheduler_dict *dict, const struct job_state
     int rc = scheduler_dict_state(dict, change->spec, is_new ? NULL : before, to, err);
 
     if (!rc) {
+        /* A dict knows nothing of shadows: they go on as they are. */
+        if (!is_new) job_shadows_carry(change->job->spec, before, change->spec, to);
         snprintf(why, sizeof(why), "state of %s after %u reports", scheduler_dict_name(change->spec),
                  to->reports);
         event.restore.action = ACTION_IMPORT;

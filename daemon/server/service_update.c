@@ -94,7 +94,7 @@ int texts_patch(struct texts *texts, const struct job *job, const spec_message *
         message_merge(&texts->effective->base, &patch->base, err))
         return (int)err->status;
     follow_world_size(texts);
-    if (convert_live_spec(texts->effective, &spec, err)) return (int)err->status;
+    if (convert_changed_spec(texts->effective, job->spec, &spec, err)) return (int)err->status;
     if (convert_check_texts(texts->given, spec->lr.n, err) ||
         convert_effective(texts->effective, spec, &effective, err)) {
         spec_free(spec);

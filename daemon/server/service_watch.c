@@ -16,7 +16,7 @@
 
 struct page_entry {
     struct job_decision decision;
-    double *lrs;
+    double *held; /* what the decision borrows */
 };
 
 struct watcher {
@@ -53,7 +53,7 @@ struct watched {
 static void drop_page(struct watcher *w)
 {
     for (size_t i = 0; i < w->n; i++)
-        free(w->page[i].lrs);
+        free(w->page[i].held);
     free(w->page);
     w->page = NULL;
     w->at = w->n = 0;
@@ -123,13 +123,12 @@ static void end_all(struct watched *watched, const struct error *err)
 static int keep(void *arg, const struct store_entry *entry)
 {
     struct watcher *w = arg;
-    size_t size = entry->decision.groups * sizeof(double);
-    double *lrs = malloc(size);
+    struct page_entry *kept = &w->page[w->n];
 
-    if (!lrs) return error_set(&w->err, ST_OUT_OF_MEMORY, "out of memory");
-    memcpy(lrs, entry->lrs, size);
-    w->page[w->n] = (struct page_entry){entry->decision, lrs};
-    w->page[w->n++].decision.lrs = lrs;
+    kept->decision = entry->decision;
+    kept->held = decision_hold(&kept->decision);
+    if (!kept->held) return error_set(&w->err, ST_OUT_OF_MEMORY, "out of memory");
+    w->n++;
     return 0;
 }
 
@@ -151,17 +150,22 @@ static void run_read(uv_work_t *work)
     store_reader_close(reader);
 }
 
-static bool hand_over(struct watcher *w, const struct job_decision *decision)
+/* STREAM_FULL: the stream takes no more for now.  ST_OUT_OF_MEMORY. */
+#define STREAM_FULL (-1)
+static int hand_over(struct watcher *w, const struct job_decision *decision, struct error *err)
 {
     Greedylr__V1__WatchJobResponse message = GREEDYLR__V1__WATCH_JOB_RESPONSE__INIT;
     decision_message inner;
     Google__Protobuf__Timestamp time;
 
-    convert_decision(decision, w->watched->name, &inner, &time);
+    if (convert_decision(decision, w->watched->name, &inner, &time, err)) return (int)err->status;
     message.decision = &inner;
-    if (!w->call->message(w->call, &message.base, ++w->service->watch_serial)) return false;
+    bool taken = w->call->message(w->call, &message.base, ++w->service->watch_serial);
+
+    convert_decision_clear(&inner);
+    if (!taken) return STREAM_FULL;
     w->sent = decision->revision;
-    return true;
+    return 0;
 }
 
 static void go_on(struct watcher *w);
@@ -198,10 +202,16 @@ static void read_page(struct watcher *w)
 static void go_on(struct watcher *w)
 {
     bool last = w->n < PAGE;
+    struct error err;
+    int rc = 0;
 
-    while (w->at < w->n && hand_over(w, &w->page[w->at].decision))
+    while (w->at < w->n && !(rc = hand_over(w, &w->page[w->at].decision, &err)))
         w->at++;
-    if (w->at < w->n) return; /* until the stream has room */
+    if (rc == STREAM_FULL) return; /* until it has room */
+    if (rc) {
+        end(w, &err);
+        return;
+    }
     drop_page(w);
     if (last && w->sent < w->known) w->sent = w->known; /* no more of the history is kept */
     if (w->sent < w->watched->revision) read_page(w);
@@ -232,12 +242,15 @@ void watch_decided(struct service *service, const struct change *change)
     decision_message inner;
     Google__Protobuf__Timestamp time;
     struct watcher *next;
-    struct error slow;
+    struct error slow, err;
 
     if (!watched) return;
     uint32_t before = watched->revision;
     watched->revision = decision->revision;
-    convert_decision(decision, change->job->name, &inner, &time);
+    if (convert_decision(decision, change->job->name, &inner, &time, &err)) {
+        end_all(watched, &err);
+        return;
+    }
     message.decision = &inner;
     service->watch_serial++;
     for (struct watcher *w = watched->watchers; w; w = next) {
@@ -253,6 +266,7 @@ void watch_decided(struct service *service, const struct change *change)
             "decisions came faster than they were read; watch again from the last revision received");
         end(w, &slow);
     }
+    convert_decision_clear(&inner);
 }
 
 void watch_deleted(struct service *service, const struct job *job)

@@ -414,11 +414,13 @@ static int add_entry(void *arg, const struct store_entry *entry)
     struct ref_answer *a = &l->out[l->n++];
     Google__Protobuf__Timestamp time;
     decision_message message;
+    struct error err;
 
-    convert_decision(&entry->decision, "", &message, &time);
+    if (convert_decision(&entry->decision, "", &message, &time, &err)) abort();
     memset(a, 0, sizeof(*a));
     take_decision(&message, a);
     a->superseded = message.superseded != 0;
+    convert_decision_clear(&message);
     return l->n == l->max;
 }
 

@@ -543,18 +543,16 @@ Test(core_events, bytes_as_they_were_written)
     }
 }
 
-/* The same of version 2, which has no shadows: where the settings have some by now, they start. */
+/* The same of version 2 (best 1.5 at step 20, one bad), which has no shadows: where the settings have some by
+ * now, they start. */
 Test(core_events, bytes_of_version_2_as_they_were_written)
 {
     struct help_job job = help_job_take(help_raw_spec_of("plateau", "0.5", "patience=1"));
-    static const uint8_t old[] = {2, 7, 'p',  'l',  'a', 't', 'e', 'a', 'u', 3,    0,    0, 0,    2,    0,
-                                  0, 0, 40,   0,    0,   0,   3,   0,   0,   0,    1,    1, 0,    0,    0,
-                                  0, 1, 2,    0,    0,   0,   0,   0,   0,   0,    0,    0, 0xe0, 0x3f, 1,
-                                  0, 0, 0,    0,    0,   0,   0,   0,   0,   0xe0, 0x3f, 0, 0,    0,    0,
-                                  0, 0, 0xf8, 0x3f, 1,   20,  0,   0,   0,   1,    0,    0, 0,    0,    0,
-                                  0, 0, 0,    0,    0,   0,   0,   0,   0,   0xe0, 0x3f}; /* best 1.5 at step
-                                                                                             20, one bad, the
-                                                                                             rate */
+    static const uint8_t old[] = {
+        2, 7, 'p', 'l', 'a', 't', 'e', 'a', 'u', 3, 0,    0,    0, 2, 0, 0, 0, 40, 0,    0,    0,    3,
+        0, 0, 0,   1,   1,   0,   0,   0,   0,   1, 2,    0,    0, 0, 0, 0, 0, 0,  0,    0,    0xe0, 0x3f,
+        1, 0, 0,   0,   0,   0,   0,   0,   0,   0, 0xe0, 0x3f, 0, 0, 0, 0, 0, 0,  0xf8, 0x3f, 1,    20,
+        0, 0, 0,   1,   0,   0,   0,   0,   0,   0, 0,    0,    0, 0, 0, 0, 0, 0,  0xe0, 0x3f};
 
     for (int shadows = 0; shadows < 2; shadows++) {
         struct job_event event = help_event(2);

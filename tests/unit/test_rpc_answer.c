@@ -82,6 +82,31 @@ Test(rpc_answer, history)
             "{\"superseded\":true,\"time\":\"1970-01-01T00:00:00Z\"}\n");
 }
 
+Test(rpc_answer, shadows_in_csv)
+{
+    Greedylr__V1__ListDecisionsResponse answer = GREEDYLR__V1__LIST_DECISIONS_RESPONSE__INIT;
+    Greedylr__V1__Decision one = GREEDYLR__V1__DECISION__INIT, *decisions[] = {&one};
+    Greedylr__V1__ShadowDecision a = GREEDYLR__V1__SHADOW_DECISION__INIT, b = a, *shadows[] = {&a, &b};
+    double lrs[] = {0.1, 0.2}, zero[] = {0};
+    char name_a[] = "cosine-100", name_b[] = "b";
+
+    a.name = name_a;
+    a.lrs = lrs;
+    a.n_lrs = 2;
+    b.name = name_b;
+    b.lrs = zero;
+    b.n_lrs = 1;
+    one.shadow = shadows;
+    one.n_shadow = 2;
+    answer.decisions = decisions;
+    answer.n_decisions = 1;
+    answers("ListDecisions", FACE_REST, CODEC_CSV, &answer, "text/csv; charset=utf-8; header=present",
+            "job,step,attempt,revision,lr,lrs,action,reason,stage,value,smoothed,best,num_good,num_bad,at_"
+            "min,at_max,plateaued,"
+            "policy,duplicate,conflict,applied_mismatch,superseded,time,actor,ranks,shadow\r\n"
+            ",,,,,,,,,,,,,,,,,,,,,,,,,cosine-100=0.1;0.2 b=0\r\n");
+}
+
 Test(rpc_answer, exported_state_is_the_body)
 {
     Greedylr__V1__ExportStateResponse answer = GREEDYLR__V1__EXPORT_STATE_RESPONSE__INIT;
