@@ -19,7 +19,7 @@ static void put_rates(const Greedylr__V1__GetLrResponse *answer, struct buf *out
     }
 }
 
-static void put_rates(const double *list, size_t n, struct buf *out)
+static void put_list_of_rates(const double *list, size_t n, struct buf *out)
 {
     char text[DOUBLE_TEXT_MAX];
 
@@ -34,7 +34,7 @@ static void put_shadows(Greedylr__V1__ShadowDecision *const *shadows, size_t n, 
 {
     for (size_t i = 0; i < n; i++) {
         buf_printf(out, "%s%s=", i ? " " : "", shadows[i]->name ? shadows[i]->name : "");
-        put_rates(shadows[i]->lrs, shadows[i]->n_lrs, out);
+        put_list_of_rates(shadows[i]->lrs, shadows[i]->n_lrs, out);
     }
 }
 
@@ -44,7 +44,7 @@ static void put_list(const ProtobufCFieldDescriptor *f, const void *list, size_t
     if (f->type == PROTOBUF_C_TYPE_MESSAGE)
         put_shadows(list, n, out);
     else
-        put_rates(list, n, out);
+        put_list_of_rates(list, n, out);
 }
 
 /* One cell: the field's JSON without quotes and brackets, quoted again where CSV needs it (RFC 4180). */
