@@ -12,7 +12,7 @@
 
 #define STATE_VERSION 3
 
-        const char *const job_status_words[] = {"active", "paused", "finished", NULL};
+const char *const job_status_words[] = {"active", "paused", "finished", NULL};
 
 const double *job_lrs(const struct job_state *state)
 {

@@ -77,14 +77,14 @@ struct scheduler_form {
 
 /* The spec that a dict implies, resolved; freed with spec_free.  With `base`, the spec of an existing job,
  * the dict must be of the same scheduler and number of groups, and what it says nothing about stays as it is
- * (ranks, strict, ramp, anneal, shadows; the initial rates where the dict does not know them).  Messages begin
- * with "state_dict.KEY". Errors: ST_STATE_INVALID, ST_OUT_OF_MEMORY. */
+ * (ranks, strict, ramp, anneal, shadows; the initial rates where the dict does not know them).  Messages
+ * begin with "state_dict.KEY". Errors: ST_STATE_INVALID, ST_OUT_OF_MEMORY. */
 int scheduler_dict_spec(const struct scheduler_dict *dict, const struct job_spec *base, struct job_spec **out,
                         struct error *err) WARN_UNUSED;
 
 /* The state that it implies, into job_state_size(spec) bytes.  With `base`, the state of an existing job, the
- * last step, the attempt and the status are its own.  A ramp is over, and an anneal counts the dict's reports.
- * Shadows are as at creation: the caller carries those of the base over.  ST_STATE_INVALID. */
+ * last step, the attempt and the status are its own.  A ramp is over, and an anneal counts the dict's
+ * reports. Shadows are as at creation: the caller carries those of the base over.  ST_STATE_INVALID. */
 int scheduler_dict_state(const struct scheduler_dict *dict, const struct job_spec *spec,
                          const struct job_state *base, struct job_state *state,
                          struct error *err) WARN_UNUSED;

@@ -34,8 +34,8 @@ int convert_effective(const spec_message *given, const struct job_spec *spec, sp
 int convert_check_texts(const spec_message *message, uint32_t groups, struct error *err) WARN_UNUSED;
 
 /* A decision as a message that borrows everything (job may be NULL) but what its shadows decided, which
- * convert_decision_clear frees.  `time` is the caller's storage for the timestamp.  ST_OUT_OF_MEMORY: there is
- * nothing to clear. */
+ * convert_decision_clear frees.  `time` is the caller's storage for the timestamp.  ST_OUT_OF_MEMORY: there
+ * is nothing to clear. */
 int convert_decision(const struct job_decision *decision, const char *job, decision_message *out,
                      Google__Protobuf__Timestamp *time, struct error *err) WARN_UNUSED;
 void convert_decision_clear(decision_message *message);

@@ -1,7 +1,7 @@
 /* Shadows in messages: what they decided, and where they stand.
  *
- * Happy path: everything a message needs is one block, which begins with the list of pointers, so that freeing
- * the list frees all of it.  Failure: out of memory, and the message has no shadows. */
+ * Happy path: everything a message needs is one block, which begins with the list of pointers, so that
+ * freeing the list frees all of it.  Failure: out of memory, and the message has no shadows. */
 #include "server/convert.h"
 
 #include "core/shadow.h"

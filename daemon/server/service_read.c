@@ -95,8 +95,8 @@ static void answer_decisions(struct offload *o)
     char token[16];
 
     if (messages && list && times) {
-        for (; made < n && !convert_decision(&kept[made].decision, request->job, &messages[made],
-                                             &times[made], &o->err);
+        for (; made < n &&
+               !convert_decision(&kept[made].decision, request->job, &messages[made], &times[made], &o->err);
              made++)
             list[made] = &messages[made];
     }

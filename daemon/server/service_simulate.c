@@ -116,11 +116,12 @@ static int check(const struct service *service, const Greedylr__V1__SimulateRequ
     size_t rates = request->spec->n_lr * (1 + request->spec->n_shadow); /* of a decision */
 
     if (rates && request->n_losses > options->simulated_rates / rates)
-        return error_set(err, ST_FIELD_INVALID,
-                         "losses: must be at most %zu for %zu groups and %zu shadows, got %zu; simulate fewer "
-                         "groups, shadows or losses (--max-simulated-rates)",
-                         options->simulated_rates / rates, request->spec->n_lr, request->spec->n_shadow,
-                         request->n_losses);
+        return error_set(
+            err, ST_FIELD_INVALID,
+            "losses: must be at most %zu for %zu groups and %zu shadows, got %zu; simulate fewer "
+            "groups, shadows or losses (--max-simulated-rates)",
+            options->simulated_rates / rates, request->spec->n_lr, request->spec->n_shadow,
+            request->n_losses);
     return 0;
 }
 

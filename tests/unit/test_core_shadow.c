@@ -401,7 +401,7 @@ static void refused(struct job_spec *spec, enum status status, const char *messa
 {
     struct error err = {0};
 
-    cr_assert_eq(spec_resolve(spec, &err), status, "%s", err.message);
+    cr_assert_eq((enum status)spec_resolve(spec, &err), status, "%s", err.message);
     cr_assert(strstr(err.message, message) == err.message, "%s", err.message);
     spec_free(spec);
 }
@@ -443,7 +443,7 @@ Test(core_shadow, what_is_refused_is_named_by_its_path)
 
     spec = with_names("a", "b");
     for (int i = 2; i <= SHADOWS_MAX; i++) {
-        char name[8];
+        char name[16];
 
         snprintf(name, sizeof(name), "c%d", i);
         cr_assert_not_null(spec_add_shadow(spec, name, NULL));
