@@ -52,7 +52,7 @@ static const struct row {
     {"max-simulations", "N", "64", KIND_COUNT, AT(max_simulations), 1, 1000000, NULL,
      "most Simulate requests that run or wait at a time"},
     {"max-simulated-rates", "N", "200000", KIND_COUNT, AT(max_simulated_rates), 1, 1000000000, NULL,
-     "most losses times parameter groups of a Simulate"},
+     "most losses times parameter groups, those of each shadow too, of a Simulate"},
     {"max-round-memory", "SIZE", "64M", KIND_SIZE, AT(max_round_memory), 1 << 12, UINT64_C(1) << 40, NULL,
      "open rounds, 48 bytes a rank; reports that would open another are refused meanwhile"},
     {"max-answer-memory", "SIZE", "64M", KIND_SIZE, AT(max_answer_memory), 1 << 16, UINT64_C(1) << 40, NULL,

@@ -111,17 +111,23 @@ static int check(const struct service *service, const Greedylr__V1__SimulateRequ
 
     if (!request->spec) return error_set(err, ST_FIELD_REQUIRED, "spec: is required, with at least lr");
     if (request->n_losses > options->batch_entries)
-        return error_set(err, ST_FIELD_INVALID, "losses: must be at most %u, got %zu", options->batch_entries,
-                         request->n_losses);
+        return error_set(err, ST_FIELD_INVALID,
+                         "losses: must be at most %u, got %zu; send fewer, or raise --max-batch-entries",
+                         options->batch_entries, request->n_losses);
     size_t rates = request->spec->n_lr * (1 + request->spec->n_shadow); /* of a decision */
 
-    if (rates && request->n_losses > options->simulated_rates / rates)
+    if (rates && request->n_losses > options->simulated_rates / rates) {
+        char shadows[40] = "";
+        if (request->spec->n_shadow)
+            snprintf(shadows, sizeof(shadows), " and %zu shadow%s", request->spec->n_shadow,
+                     request->spec->n_shadow > 1 ? "s" : "");
         return error_set(
             err, ST_FIELD_INVALID,
-            "losses: must be at most %zu for %zu groups and %zu shadows, got %zu; simulate fewer "
-            "groups, shadows or losses (--max-simulated-rates)",
-            options->simulated_rates / rates, request->spec->n_lr, request->spec->n_shadow,
-            request->n_losses);
+            "losses: must be at most %zu for %zu groups%s, got %zu; simulate fewer groups%s or losses, "
+            "or raise --max-simulated-rates",
+            options->simulated_rates / rates, request->spec->n_lr, shadows, request->n_losses,
+            *shadows ? ", shadows" : "");
+    }
     return 0;
 }
 

@@ -115,6 +115,10 @@ class Limits(PoolTest):
         status, answer = self.d.call("POST", "/v1/simulate", body)
         self.assertEqual((status, reason(answer)), (400, "FIELD_INVALID"))
         self.assertRegex(answer["message"], r"^losses: must be at most 1000 for 100 groups, got 1001; .*--max-simulated-rates")
+        body["spec"]["shadow"] = [{"name": "s"}]
+        self.assertRegex(self.d.call("POST", "/v1/simulate", body)[1]["message"],
+                         r"^losses: must be at most 500 for 100 groups and 1 shadow, got 1001; .*--max-simulated-rates")
+        del body["spec"]["shadow"]
         body["losses"].pop()
         self.assertEqual(len(self.d.ok("POST", "/v1/simulate", body)["decisions"]), 1000)
 

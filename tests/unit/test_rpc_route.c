@@ -509,7 +509,7 @@ Test(rpc_route, entries_of_json)
     OK(call, .method = "POST", .target = "/v1/jobs", BODY("{\"lr\":[1,2,3,4,5]}"), .max_entries = 3);
     rpc_call_clear(&call);
     NO(ST_FIELD_INVALID, "reports: must be at most 3, got 4", BATCH("{\"reports\":[{},{},{},{}]}"));
-    NO(ST_FIELD_INVALID, "losses: must be at most 3, got 5",
+    NO(ST_FIELD_INVALID, "losses: must be at most 3, got 5; send fewer in one request",
        SIMULATE("{\"spec\":{\"lr\":1},\"losses\":[1,2,3,NaN,5]}"));
     /* What no field of the contract is takes no memory either. */
     NO(ST_FIELD_INVALID, "zeros: must be at most 3, got 4", BATCH("{\"zeros\":[0,0,0,0]}"));
