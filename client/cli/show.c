@@ -41,22 +41,23 @@ static void add_cell(struct table *table, const json_t *row, const char *path)
     free(text);
 }
 
-/* What a person should know about a decision: marks, the reason, who did it. */
+/* What a person should know about a decision: marks, the reason, what shadows would have done, who did it. */
 static void add_reason(struct table *table, const json_t *decision)
 {
     static const char *const marks[] = {"duplicate", "conflict", "applied_mismatch", "superseded",
                                         "plateaued"};
     const char *reason = json_string_value(json_object_get(decision, "reason"));
     const char *actor = json_string_value(json_object_get(decision, "actor"));
-    char *text = NULL;
+    char *text = NULL, *shadow = value_text(json_object_get(decision, "shadow"), SIX_DIGITS, ' ');
     size_t len;
     FILE *out = need(open_memstream(&text, &len));
 
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
         if (json_is_true(json_object_get(decision, marks[i]))) fprintf(out, "[%s] ", marks[i]);
     }
-    fprintf(out, "%s%s%s%s", reason ? reason : "", actor ? " (by " : "", actor ? actor : "",
-            actor ? ")" : "");
+    fprintf(out, "%s%s%s%s%s%s", reason ? reason : "", *shadow ? "; shadow " : "", shadow,
+            actor ? " (by " : "", actor ? actor : "", actor ? ")" : "");
+    free(shadow);
     if (fclose(out)) need(NULL);
     table_add(table, text);
     free(text);

@@ -78,7 +78,7 @@ static void print_object(FILE *out, const json_t *value, enum precision precisio
 
     if (!lrs) lrs = json_object_get(json_object_get(value, "state"), "lrs");
     if (!name || !json_is_array(lrs)) {
-        json_dumpf(value, out, JSON_COMPACT);
+        put_json(out, value);
         return;
     }
     char *rates = value_text(lrs, precision, ';');

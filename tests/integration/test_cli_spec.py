@@ -10,7 +10,7 @@ import unittest
 
 from test_cli import MESSAGES, leaves, run
 
-JOB = {"job": "a", "uid": "0", "revision": 0, "spec": {"job": "a", "lr": [1], "shadow": [{"name": "p", "plateau": {}}]},
+JOB = {"job": "a", "uid": "0", "revision": 0, "spec": {"job": "a", "lr": [1], "shadow": [{"name": "p", "plateau": {"factor": 0.8}}]},
        "state": {"lr": 0, "lrs": [0, 0.5], "shadow": [{"name": "p", "state": {"lr": 1, "lrs": [1, 0.1]}}, {"name": "q", "state": {"lrs": [0, 5e-324]}}]}}
 DECISION = {"revision": 1, "lr": 0, "lrs": [0], "action": "schedule", "reason": "report 1 of 2", "value": 1,
             "shadow": [{"name": "p", "lr": 0.1, "lrs": [0.1], "action": "hold", "reason": "x"}]}
@@ -98,9 +98,10 @@ class Specs(unittest.TestCase):
         self.assertFalse([name for name in rows[0] if name.startswith("state.shadow.")])
         rows = list(csv.DictReader(io.StringIO(self.cli("simulate", "--lr", "1", "--losses", "1", "-o", "csv"))))
         self.assertEqual((rows[-1]["lrs"], rows[-1]["shadow"]), ("0", "p=0.1"))
+        self.assertRegex(self.cli("simulate", "--lr", "1", "--losses", "1"), "(?m); shadow p=0.1$")
         text = self.cli("get", "a")
         self.assertRegex(text, r"(?m)^shadow +p=1;0.1 q=0;4.94066e-324$")
-        self.assertRegex(text, r'(?m)^shadow +{"name":"p","plateau":{}}$')
+        self.assertRegex(text, r'(?m)^shadow +{"name":"p","plateau":{"factor":0.8}}$')
 
 
 if __name__ == "__main__":
