@@ -67,7 +67,7 @@ static size_t linear_ticks(const struct axis *a, double *out, size_t room)
     for (int i = 0; range / step > (double)room - 1; i++)
         step *= next[i % 3]; /* 1, 2, 5, 10, ... */
     for (double k = ceil(a->lo / step); n < room && k * step <= a->hi; k++)
-        out[n++] = k * step;
+        out[n++] = k * step + 0.0; /* -0 becomes 0 */
     return n;
 }
 

@@ -165,12 +165,15 @@ class Pictures(CliTest):
         self.assertIn(NOTE, self.cli("simulate", "--lr", "0.1", "--losses", "1,2,3", "--plot"))
 
     def test_odd_curves(self):
-        for losses in ("1", "nan", "0,0,0", "1,1", "1e308,-1e308", "5e-324,1e308", "nan,inf,-inf", "-1,-2", "1e-300,1e300,0"):
+        for losses in ("1", "nan", "0,0,0", "1,1", "1e308,-1e308", "5e-324,1e308", "nan,inf,-inf", "-1,-2", "1e-300,1e300,0", "2,-0.3"):
             for more in ((), ("--ramp.reports", "1", "--ramp.start_factor", "1e-300")):
                 svg = os.path.join(self.folder, "odd.svg")
                 shown = self.cli("simulate", "--lr", "0.1", "--losses=" + losses, "--plot", "--svg", svg, *more)
                 self.assertNotIn("nan", shown.split("rate")[0].replace("simulation", ""))
                 self.drawing(svg)
+                self.assertNotRegex(shown, r"(?m)^ *-0 ")
+                with open(svg, encoding="utf-8") as f:
+                    self.assertNotIn(">-0<", f.read())
         svg = os.path.join(self.folder, "empty.svg")
         self.cli("create", "empty", "--lr", "0.1")
         self.cli("history", "empty", "--plot", "--svg", svg)
