@@ -190,7 +190,7 @@ class Sessions(RunTest):
                            ({"policy": "constant", "spec": {"greedy": {}}}, "policy: spec has one too"),
                            ({"spec": {"greedy": {}, "linear": {}}}, "greedy and linear"), ({"spec": {"rank": {}}}, "rank: no such"),
                            ({"spec": {"lr": [0.2]}}, "lr is"), ({"spec": {"job": "b"}}, "job is"),
-                           ({"shadow": [{"plateau": {}}]}, "shadow"), ({"shadow": [{"name": "p", "plateau": {"x": 1}}]}, "x: no such"),
+                           ({"shadow": [{"plateau": {}}]}, "shadow"), ({"shadow": {"name": "p"}}, "shadow: must be a list"), ({"shadow": [{"name": "p", "plateau": {"x": 1}}]}, "x: no such"),
                            ({"guard_ratio": 1}, "guard_ratio"), ({"guard_ratio": 2, "mode": "max"}, "guard_ratio"),
                            ({"guard_ratio": 2, "dialect": "transformers"}, "guard_ratio")):
             with self.subTest(more=more), self.assertRaisesRegex(ValueError, word):

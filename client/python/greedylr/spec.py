@@ -101,7 +101,10 @@ class RunSpec:
         if self.policy == "greedy":
             self.config = settings(self.lr, self.fields, found.get("on_nonfinite"))
         self._extra = {k: v for k, v in found.items() if k not in POLICIES and k not in ("job", "lr", "group_names")}
-        self._shadows = [self._shadow(shadow) for shadow in self._extra.pop("shadow", [])]
+        shadows = self._extra.pop("shadow", [])
+        if isinstance(shadows, (Mapping, str)):
+            raise ValueError(f"shadow: must be a list of policies with names, got {shadows!r}")
+        self._shadows = [self._shadow(shadow) for shadow in shadows]
 
     def _shadow(self, shadow: Mapping[str, Any]) -> Tuple[Dict[str, Any], str, Dict[str, Any], bool]:
         """A shadow's other fields, its policy, that one's settings, whether it was given at all."""
