@@ -182,6 +182,14 @@ static bool field_difference(const ProtobufCMessage *a, const ProtobufCMessage *
 bool message_difference(const ProtobufCMessage *a, const ProtobufCMessage *b, const char *skip, char *path,
                         size_t size)
 {
+    /* Which member a oneof has comes first: other fields may differ only because of it. */
+    for (unsigned i = 0; i < a->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &a->descriptor->fields[i];
+
+        if (!in_oneof(field) || message_has(a, field) == message_has(b, field)) continue;
+        snprintf(path, size, "%s", field->name);
+        return true;
+    }
     for (unsigned i = 0; i < a->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &a->descriptor->fields[i];
 

@@ -19,8 +19,8 @@ bool message_has(const ProtobufCMessage *message, const ProtobufCFieldDescriptor
 int message_merge(ProtobufCMessage *dst, const ProtobufCMessage *patch, struct error *err) WARN_UNUSED;
 
 /* Writes the path of the first field in which a and b differ to path and returns true, or returns false if
- * they are equal.  NaNs with the same bits are equal.  skip (may be NULL) names a top-level field to leave
- * out. */
+ * they are equal; another member of a oneof comes before all else.  NaNs with the same bits are equal.  skip
+ * (may be NULL) names a top-level field to leave out. */
 bool message_difference(const ProtobufCMessage *a, const ProtobufCMessage *b, const char *skip, char *path,
                         size_t size);
 

@@ -93,6 +93,13 @@ class Schedules(DaemonTest):
         status, answer = self.d.call("POST", "/v1/jobs", {"job": "b", "lr": 1, "multi_step": {"milestones": [2, 3, 4]}})
         self.assertEqual((status, reason(answer)), (409, "JOB_EXISTS"))
         self.assertIn("multi_step.milestones", answer["message"])
+        # Another policy is what is named, and not that one of the two has no on_nonfinite by default.
+        for job, spec, name in (("g", {"greedy": {}}, "greedy"), ("s", {"shadow": [{"name": "p", "greedy": {}}]}, "shadow.greedy")):
+            self.d.ok("POST", "/v1/jobs", dict({"job": job, "lr": 1}, **spec))
+            other = {"constant": {}} if job == "g" else {"shadow": [{"name": "p", "constant": {}}]}
+            status, answer = self.d.call("POST", "/v1/jobs", dict({"job": job, "lr": 1}, **other))
+            self.assertEqual((status, reason(answer)), (409, "JOB_EXISTS"))
+            self.assertIn("another spec.%s;" % name, answer["message"])
         self.d.restart()
         self.assertEqual(self.d.ok("GET", "/v1/jobs/b")["effective"]["multi_step"]["milestones"], [2, 2, 4])
 
