@@ -83,18 +83,6 @@ static void add_job(struct table *table, const json_t *job)
 
 /* ---- CSV ---- */
 
-static void put_csv(const char *text)
-{
-    bool quote = text[strcspn(text, "\",\r\n")];
-
-    if (quote) putchar('"');
-    for (; *text; text++) {
-        if (*text == '"') putchar('"');
-        putchar(*text);
-    }
-    if (quote) putchar('"');
-}
-
 /* One line: the names of a message's fields, or their values in row; nested ones with a dot, lists of them in
  * one column.  A job's settings are left out: GetJob has them. */
 static void put_csv_fields(const ProtobufCMessageDescriptor *message, const json_t *row, const char *prefix,

@@ -140,18 +140,6 @@ static void show_table(const struct sweep *s)
     printf("\n%zu values.  " WHAT_IF_NOTE "\n", json_array_size(s->values));
 }
 
-static void put_csv(const char *text)
-{
-    bool quote = strpbrk(text, ",\"\r\n");
-
-    if (quote) putchar('"');
-    for (; *text; text++) {
-        if (*text == '"') putchar('"');
-        putchar(*text);
-    }
-    if (quote) putchar('"');
-}
-
 static void show_csv(const struct sweep *s)
 {
     for (size_t i = 0; i < s->n_axes; i++) {

@@ -159,6 +159,18 @@ void put_json(FILE *out, const json_t *value)
     }
 }
 
+void put_csv(const char *text)
+{
+    bool quote = text[strcspn(text, "\",\r\n")];
+
+    if (quote) putchar('"');
+    for (; *text; text++) {
+        if (*text == '"') putchar('"');
+        putchar(*text);
+    }
+    if (quote) putchar('"');
+}
+
 static bool is_continuation(char c)
 {
     return ((unsigned char)c & 0xc0) == 0x80;

@@ -36,6 +36,9 @@ char *value_text(const json_t *value, enum precision precision, char separator);
 /* Writes a JSON document on one line, its numbers in the shortest form that reads back to the same bits. */
 void put_json(FILE *out, const json_t *value);
 
+/* Prints a cell of a CSV, in quotes where it needs them. */
+void put_csv(const char *text);
+
 /* Characters that text takes on a terminal, UTF-8 counted as one each. */
 size_t text_width(const char *text);
 /* Writes at most width characters of text (0: all of it), control characters as '?', so that what a daemon
