@@ -3,7 +3,7 @@
  * Each report begins as a lone one does.  A batch of up to SLICE of them is one turn of the loop, hence one
  * unit for the writer; a larger one goes on slice by slice, with the loop's other work and other batches in
  * between.  The answer comes when the last of what the items wait for is durable.  A report whose round is
- * not decided by then is `pending`. */
+ * not decided by then is `pending`.  Failure: what the answer has no room for is refused, item by item. */
 #include "server/service_impl.h"
 
 #include <stdlib.h>
@@ -29,6 +29,7 @@ struct batch_call {
     struct call *call;
     size_t n, begun, settled; /* of the items, in order */
     size_t waiting;           /* for a commit; the stepping is one more */
+    uint64_t rates;           /* in the answer, of the items begun */
     struct batch_answer *answers;
     Greedylr__V1__BatchResult **results;
     Greedylr__V1__BatchReportResponse response;
@@ -85,8 +86,7 @@ static int batch_make_answer(struct batch_call *batch, struct error *err)
     if (!batch->answers || !batch->results) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     for (size_t i = 0; i < n; i++) {
         struct batch_answer *a = &batch->answers[i];
-        const struct report *r = &batch->items[i].report;
-        report_count(r, r->failed ? &r->err : NULL);
+
         if (batch_result(&batch->items[i], a, err)) return (int)err->status;
         batch->results[i] = &a->result;
     }
@@ -103,11 +103,13 @@ struct batch_encoding {
 
 static void encode(struct offload *o)
 {
-    offload_answer(o, &((struct batch_encoding *)(void *)o)->batch->response.base);
+    struct batch_call *batch = ((struct batch_encoding *)(void *)o)->batch;
+
+    if (!batch_make_answer(batch, &o->err)) offload_answer(o, &batch->response.base);
 }
 
-/* The answer of a large batch is encoded by the pool; its messages borrow from changes, which are the loop's
- * to let go. */
+/* The answer of a large batch is made and encoded by the pool; its messages borrow from changes, which are
+ * the loop's to let go. */
 static void encoded(struct offload *o)
 {
     batch_free(((struct batch_encoding *)(void *)o)->batch);
@@ -120,11 +122,14 @@ static void batch_finish(struct batch_call *batch)
     struct batch_encoding *large;
     struct error err;
 
-    if (batch_make_answer(batch, &err)) {
-        call_fail(call, &err);
-        batch_free(batch);
-    } else if (batch->n <= SLICE) {
-        call->done(call, &batch->response.base, NULL);
+    for (size_t i = 0; i < batch->n; i++)
+        report_count(&batch->items[i].report,
+                     batch->items[i].report.failed ? &batch->items[i].report.err : NULL);
+    if (batch->n <= SLICE) {
+        if (batch_make_answer(batch, &err))
+            call_fail(call, &err);
+        else
+            call->done(call, &batch->response.base, NULL);
         batch_free(batch);
     } else {
         large = calloc(1, sizeof(*large));
@@ -164,13 +169,38 @@ static void item_wait(struct batch_item *item, struct change *otherwise)
     change_wait(change, &item->waiter);
 }
 
+/* Shadows multiply what a decision says: an answer has room for what as many jobs without any could fill it
+ * with.  Of a job, what is refused is all that follows in the batch. */
+static bool item_has_room(const struct batch_call *batch, struct report *r)
+{
+    uint64_t most = (uint64_t)batch->service->options.batch_entries * GROUPS_MAX;
+
+    if (batch->rates < most) return true;
+    r->failed = true;
+    (void)error_set(&r->err, ST_TOO_MANY_WAITING,
+                    "the answer of this batch has %llu rates, those of shadows included, and takes at most "
+                    "%llu; repeat this report in another batch",
+                    (unsigned long long)batch->rates, (unsigned long long)most);
+    return false;
+}
+
+static uint64_t item_rates(const struct batch_call *batch, const struct report *r)
+{
+    const struct job *job = r->failed ? NULL : jobs_peek(batch->service->jobs, r->job);
+
+    return job ? (uint64_t)job->spec->lr.n * (1 + job->spec->n_shadows) : 0;
+}
+
 static void item_begin(struct batch_call *batch, size_t i)
 {
     const Greedylr__V1__BatchReportRequest *request = (const void *)batch->call->request;
     struct batch_item *item = &batch->items[i];
 
     item->batch = batch;
+    item->report.job = request->reports[i]->job;
+    if (!item_has_room(batch, &item->report)) return;
     report_begin(batch->service, request->reports[i], &item->report);
+    batch->rates += item_rates(batch, &item->report);
     if (!item->report.waits) item_wait(item, NULL);
 }
 

@@ -254,5 +254,28 @@ class OldDatabase(DaemonTest):
         self.assertEqual(self.d.ok("POST", "/v1/jobs/a:report", {"step": 2, "loss": 1})["shadow"][0]["lr"], 0.1)
 
 
+class FullBatch(DaemonTest):
+    flags = ("--max-batch-entries", "4")
+
+    def batch(self, job, *steps):
+        reports = [{"job": job, "loss": 1 / step, "step": step} for step in steps]
+        return self.d.ok("POST", "/v1/jobs:batchReport", {"reports": reports})["results"]
+
+    def test_an_answer_has_as_many_rates_as_jobs_without_shadows_could_give_it(self):
+        lrs = [0.1] * 256
+        shadows = [{"name": "s%d" % i} for i in range(3)]
+        self.d.ok("POST", "/v1/jobs", {"job": "bare", "lr": lrs})
+        self.d.ok("POST", "/v1/jobs", {"job": "watched", "lr": lrs, "shadow": shadows})
+        self.assertEqual([r["decision"]["step"] for r in self.batch("bare", 1, 2, 3, 4)], [1, 2, 3, 4])
+        first, *refused = self.batch("watched", 1, 2, 3)
+        self.assertEqual(len(first["decision"]["shadow"]), 3)
+        for item in refused:
+            self.assertEqual(item.get("error", {}).get("reason"), "TOO_MANY_WAITING", item)
+            self.assertIn("has 1024 rates, those of shadows included, and takes at most 1024; repeat this report in "
+                          "another batch", item["error"]["message"])
+        self.assertEqual(self.d.ok("GET", "/v1/jobs/watched")["state"]["step"], 1)
+        self.assertEqual(self.batch("watched", 2)[0]["decision"]["revision"], 2)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
