@@ -83,6 +83,18 @@ static void follow_world_size(struct texts *texts)
     if (texts->effective->ranks && !(given && given->has_quorum)) texts->effective->ranks->has_quorum = 0;
 }
 
+/* Likewise the timescale of inverse_sqrt, which is the length of the warm-up. */
+static void follow_warmup(struct texts *texts)
+{
+    const spec_message *given = texts->given;
+    spec_message *effective = texts->effective;
+
+    if (given->policy_case != GREEDYLR__V1__JOB_SPEC__POLICY_INVERSE_SQRT ||
+        effective->policy_case != given->policy_case)
+        return;
+    if (!given->inverse_sqrt->has_timescale) effective->inverse_sqrt->has_timescale = 0;
+}
+
 int texts_patch(struct texts *texts, const struct job *job, const spec_message *patch, struct job_spec **out,
                 struct error *err)
 {
@@ -94,6 +106,7 @@ int texts_patch(struct texts *texts, const struct job *job, const spec_message *
         message_merge(&texts->effective->base, &patch->base, err))
         return (int)err->status;
     follow_world_size(texts);
+    follow_warmup(texts);
     if (convert_changed_spec(texts->effective, job->spec, &spec, err)) return (int)err->status;
     if (convert_check_texts(texts->given, spec->lr.n, err) ||
         convert_effective(texts->effective, spec, &effective, err)) {

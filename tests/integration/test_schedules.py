@@ -187,6 +187,14 @@ class Schedules(DaemonTest):
         self.d.ok("PATCH", "/v1/jobs/a", {"spec": {"multi_step": {"milestones": [1, 2, 2]}}})
         self.assertEqual(self.report(2)["lr"], 0.125)
 
+    def test_a_timescale_that_nobody_gave_is_the_warm_up(self):
+        for job, given, scale in (("left-out", {}, 20), ("given", {"timescale": 4}, 4)):
+            self.d.ok("POST", "/v1/jobs", {"job": job, "lr": 0.1, "inverse_sqrt": dict(given, num_warmup_steps=4)})
+            for warmup in (10, 20):
+                change = {"spec": {"inverse_sqrt": {"num_warmup_steps": warmup}}}
+                changed = self.d.ok("PATCH", "/v1/jobs/" + job, change)
+            self.assertEqual(changed["effective"]["inverse_sqrt"], {"num_warmup_steps": 20, "timescale": scale})
+
     def test_an_override_is_a_scale(self):
         self.create("polynomial", {"total_iters": 4}, lr=[1, 2])
         self.report(1)
