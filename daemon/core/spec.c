@@ -229,6 +229,11 @@ static int resolve_shadow(const struct job_spec *spec, uint32_t i, struct error 
     if (rc) return rc;
     if (f64_list_set(&shadow->lr, spec->lr.v, spec->lr.n))
         return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    /* Alone it would have to be reject. */
+    if (shadow->on_nonfinite_given && shadow->policy->schedule)
+        return error_set(err, ST_FIELD_INVALID,
+                         "on_nonfinite: must be left out with %s, which takes no notice of values",
+                         shadow->policy->name);
     if (shadow->on_nonfinite == NONFINITE_REJECT)
         return error_set(err, ST_FIELD_INVALID,
                          "on_nonfinite: must be bad, skip or cut, got reject; a shadow refuses nothing");

@@ -75,6 +75,9 @@ class Shadows(DaemonTest):
                      "spec.shadow[1].greedy.factor: must be in (0, 1), got 2")
         self.refused([{"name": "a", "cosine_annealing": {}}], "spec.shadow[0].cosine_annealing.t_max", "FIELD_REQUIRED")
         self.refused([{"name": "a", "on_nonfinite": "reject"}], "spec.shadow[0].on_nonfinite: must be bad, skip or cut")
+        for rule in ("reject", "skip"):
+            self.refused([{"name": "a", "constant": {}, "on_nonfinite": rule}],
+                         "spec.shadow[0].on_nonfinite: must be left out with constant, which takes no notice of values")
         self.refused([{"name": "a", "anneal": {"total_reports": 3, "fraction": 2}}], "spec.shadow[0].anneal.fraction")
         self.refused([{"name": "a", "ranks": {"world_size": 2}}], "shadow[0].ranks", "FIELD_UNKNOWN")
         self.assertEqual(self.d.ok("GET", "/v1/jobs")["jobs"], [])
