@@ -58,7 +58,8 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .SECONDARY:
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
-        headers includes format-check format lint breaking integration crash interop interop-client model
+        headers includes format-check format lint breaking integration crash interop interop-client model \
+        compare compare-quick
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
@@ -68,6 +69,8 @@ help:
 	@echo 'make check-fast  unit tests and the quick integration tests (under a minute)'
 	@echo 'make model       100,000 random schedules of ranks, rewinds and crashes against a model (about 10 minutes);'
 	@echo '                 COUNT=n, or SEED=n shows one of them'
+	@echo 'make compare     trains models on real data with GreedyLR and other schedules and says which end lower (half an'
+	@echo '                 hour); compare-quick shows how it works (a minute); SEEDS=0-9 and CELLS=digits,adam choose'
 	@echo 'make deps        install the Debian packages that are missing'
 	@echo 'make install     binary, library, header, pkg-config file, systemd units and man pages; DESTDIR and PREFIX as'
 	@echo '                 usual; uninstall undoes it'
@@ -179,6 +182,8 @@ DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-d
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
 # Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, npm for buf (below).
 DEPS_CHECK := libcriterion-dev clang clang-format strace systemd mandoc zsh python3-protobuf mypy
+# The comparison of schedules, which nothing else needs: its picture, and fast products of matrices.
+DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopenblas0-serial
 BUF        := tests/node_modules/.bin/buf
 
 deps:
@@ -221,6 +226,14 @@ $(BUILD)/model: $(MODEL_O) $(MODEL_FOLD) $(filter-out $(MAIN_O) %/store/sqlite_f
 	$(CC) $(ALL_LDFLAGS) $(MODEL_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 model: $(BUILD)/model
 	$(BUILD)/model $(if $(SEED),--seed $(SEED),--count $(COUNT))
+
+# tests/bench/README.md.  SEEDS (0-9) and CELLS (a number, or words such as digits,adam) choose.
+compare: COMPARE_ARGS := $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)')
+compare-quick: COMPARE_ARGS := --seeds 0-2 --cells 9 --no-lengths
+compare compare-quick:
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_COMPARE)
+	@$(MAKE) --no-print-directory $(BUILD)/greedylrd
+	@BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 nice -n 10 $(PYTHON) tests/bench/compare.py --out $(BUILD)/compare $(COMPARE_ARGS)
 
 check:
 	@$(MAKE) --no-print-directory deps

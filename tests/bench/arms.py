@@ -1,0 +1,95 @@
+"""The arms of the comparison: what moves the rate of a run of n reports that begins with lr.
+
+Schedules of a known length are given it, and end where their users let them end.
+"""
+
+
+class Arm:
+    """spec(lr, n): the job's spec without job and lr.  live: its rates depend on the reports."""
+
+    def __init__(self, name, what, spec, live):
+        self.name, self.what, self.spec, self.live = name, what, spec, live
+
+
+def count(name, what, spec):
+    return Arm(name, what, lambda lr, n: spec(n), False)
+
+
+def live(name, what, spec):
+    return Arm(name, what, spec, True)
+
+
+def greedy(anneal=None, ramp=None, guard=False, **fields):
+    """Our defaults with changes; anneal is the fraction."""
+    if guard:
+        fields = dict({"guard_ratio": 2.0, "guard_factor": 0.5}, **fields)
+
+    def spec(lr, n):
+        found = {"greedy": fields}
+        if "max_ratio" in fields:
+            found["greedy"] = {k: v for k, v in fields.items() if k != "max_ratio"}
+            found["greedy"]["max_lr"] = [lr * fields["max_ratio"]]
+        if anneal:
+            found["anneal"] = {"total_reports": n, "fraction": anneal}
+        if ramp:
+            found["ramp"] = {"reports": max(1, round(ramp * n)), "start_factor": 0.1}
+        return found
+    return spec
+
+
+def published(lr, n):
+    return {"greedy": {"dialect": "transformers", "min_lr": [lr / 1000], "max_lr": [lr * 10]}}
+
+
+CLASSIC = [
+    count("constant", "the initial rate", lambda n: {"constant": {}}),
+    count("linear", "a line to 0", lambda n: {"linear": {"start_factor": 1.0, "end_factor": 0.0, "total_iters": n}}),
+    count("cosine", "half a cosine to 0", lambda n: {"cosine_annealing": {"t_max": n}}),
+    count("cosine restarts", "three half cosines to 0, each twice as long as the one before (SGDR)",
+          lambda n: {"cosine_annealing_warm_restarts": {"t_0": -(-n // 7), "t_mult": 2}}),
+    count("exponential", "the same factor each report, 1/100 at the end", lambda n: {"exponential": {"gamma": 0.01 ** (1 / n)}}),
+    count("step", "a tenth after each third of the run", lambda n: {"step": {"step_size": -(-n // 3), "gamma": 0.1}}),
+    live("plateau", "ReduceLROnPlateau with PyTorch's defaults: a tenth after 10 reports without a better one",
+         lambda lr, n: {"plateau": {}}),
+]
+
+# EVIDENCE in one line: our defaults, the published ones, and what a known length adds.
+GREEDY = [
+    live("GreedyLR", "GreedyLR with our defaults", greedy()),
+    live("GreedyLR published", "GreedyLR with the published defaults (factor 0.95, patience 10, no smoothing), bounds as ours",
+         published),
+    live("GreedyLR + guard + anneal 20 %", "our defaults, guard 2 / 0.5, a line to 0 over the last fifth",
+         greedy(guard=True, anneal=0.2)),
+    live("GreedyLR + anneal 100 %", "our defaults under a line to 0 over the whole run", greedy(anneal=1.0)),
+]
+CONTROL = [
+    live("plateau + anneal 100 %", "ReduceLROnPlateau under the same line: what the line alone is worth",
+         lambda lr, n: {"plateau": {}, "anneal": {"total_reports": n, "fraction": 1.0}}),
+]
+
+
+def _candidates():
+    """What the search on seeds of its own tries: one change at a time, with and without the line over the run."""
+    changes = {
+        "": {}, "factor .7": {"factor": 0.7}, "factor .9": {"factor": 0.9}, "patience 1": {"patience": 1},
+        "patience 3": {"patience": 3}, "threshold 1e-2": {"threshold": 0.01}, "threshold 1e-4": {"threshold": 1e-4},
+        "median of 3": {"window_size": 3}, "mean of 5": {"smoothing": "mean"}, "ema 5": {"smoothing": "ema"},
+        "max 3x": {"max_ratio": 3.0}, "max 30x": {"max_ratio": 30.0}, "guard": {"guard": True},
+        "guard 1.3": {"guard": True, "guard_ratio": 1.3}, "guard .25": {"guard": True, "guard_factor": 0.25},
+        "ramp .05": {"ramp": 0.05},
+    }
+    found = []
+    for fraction in (0.0, 1.0):
+        for name, change in changes.items():
+            label = " ".join(filter(None, ["g%g" % fraction, name]))
+            found.append(live(label, "", greedy(anneal=fraction, **change)))
+    found += [live("g.5 guard", "", greedy(anneal=0.5, guard=True)), live("g.2 guard", "", greedy(anneal=0.2, guard=True))]
+    return found
+
+
+CANDIDATES = []
+SETS = {"full": CLASSIC + GREEDY + CONTROL + CANDIDATES, "tune": CLASSIC + _candidates()}
+
+# Settings against the number of reports.
+LENGTH_TASKS, LENGTH_NOISE = ("digits", "breast_cancer"), ("clean", "minibatch")
+LENGTH_ARMS = CLASSIC + [live("GreedyLR patience %d" % p, "our defaults, patience %d" % p, greedy(patience=p)) for p in (1, 2, 5)]
