@@ -19,7 +19,7 @@ def live(name, what, spec):
     return Arm(name, what, spec, True)
 
 
-def greedy(anneal=None, ramp=None, guard=False, **fields):
+def greedy(anneal=None, ramp=None, start=0.1, guard=False, **fields):
     """Our defaults with changes; anneal is the fraction."""
     if guard:
         fields = dict({"guard_ratio": 2.0, "guard_factor": 0.5}, **fields)
@@ -32,7 +32,7 @@ def greedy(anneal=None, ramp=None, guard=False, **fields):
         if anneal:
             found["anneal"] = {"total_reports": n, "fraction": anneal}
         if ramp:
-            found["ramp"] = {"reports": max(1, round(ramp * n)), "start_factor": 0.1}
+            found["ramp"] = {"reports": max(1, round(ramp * n)), "start_factor": start}
         return found
     return spec
 
@@ -65,30 +65,45 @@ GREEDY = [
 CONTROL = [
     live("plateau + anneal 100 %", "ReduceLROnPlateau under the same line: what the line alone is worth",
          lambda lr, n: {"plateau": {}, "anneal": {"total_reports": n, "fraction": 1.0}}),
+    count("cosine + warm-up 5 %", "a line from 0 over the first twentieth, then half a cosine to 0: what a ramp alone is worth",
+          lambda n: {"cosine_with_warmup": {"num_warmup_steps": max(1, round(0.05 * n)), "num_training_steps": n}}),
 ]
 
 
-def _candidates():
-    """What the search on seeds of its own tries: one change at a time, with and without the line over the run."""
-    changes = {
-        "": {}, "factor .7": {"factor": 0.7}, "factor .9": {"factor": 0.9}, "patience 1": {"patience": 1},
-        "patience 3": {"patience": 3}, "threshold 1e-2": {"threshold": 0.01}, "threshold 1e-4": {"threshold": 1e-4},
-        "median of 3": {"window_size": 3}, "mean of 5": {"smoothing": "mean"}, "ema 5": {"smoothing": "ema"},
-        "max 3x": {"max_ratio": 3.0}, "max 30x": {"max_ratio": 30.0}, "guard": {"guard": True},
-        "guard 1.3": {"guard": True, "guard_ratio": 1.3}, "guard .25": {"guard": True, "guard_factor": 0.25},
-        "ramp .05": {"ramp": 0.05},
-    }
-    found = []
-    for fraction in (0.0, 1.0):
-        for name, change in changes.items():
-            label = " ".join(filter(None, ["g%g" % fraction, name]))
-            found.append(live(label, "", greedy(anneal=fraction, **change)))
-    found += [live("g.5 guard", "", greedy(anneal=0.5, guard=True)), live("g.2 guard", "", greedy(anneal=0.2, guard=True))]
-    return found
+# What the search on seeds of its own tried: first one change at a time, then those that helped together.
+CHANGES = {
+    "": {}, "factor .7": {"factor": 0.7}, "factor .9": {"factor": 0.9}, "patience 1": {"patience": 1},
+    "patience 3": {"patience": 3}, "threshold 1e-2": {"threshold": 0.01}, "threshold 1e-4": {"threshold": 1e-4},
+    "median of 3": {"window_size": 3}, "mean of 5": {"smoothing": "mean"}, "ema 5": {"smoothing": "ema"},
+    "max 3x": {"max_ratio": 3.0}, "max 30x": {"max_ratio": 30.0}, "guard": {"guard": True},
+    "guard 1.3": {"guard": True, "guard_ratio": 1.3}, "guard .25": {"guard": True, "guard_factor": 0.25},
+    "ramp .05": {"ramp": 0.05},
+}
+TOGETHER = (
+    ("", 0), ("factor .9", 0), ("patience 1", 0), ("ramp .05", 0), ("ramp .1", 0), ("ramp .05 of .01", 0),
+    ("factor .9, ramp .05", 0), ("factor .9, ramp .1", 0), ("factor .85, ramp .05", 0), ("factor .9, patience 1", 0),
+    ("factor .9, patience 1, ramp .05", 0), ("factor .9, threshold 1e-4, ramp .05", 0), ("patience 1, ramp .05", 0),
+    ("median of 3, ramp .05", 0), ("threshold 1e-4, ramp .05", 0), ("factor .9, median of 3, patience 1, ramp .05", 0),
+    ("ramp .05", 0.2), ("factor .9, ramp .05", 0.2), ("factor .9", 0.2), ("patience 1, ramp .05", 0.2),
+    ("factor .9, patience 1, ramp .05", 0.2), ("factor .9, ramp .05", 1), ("factor .9, patience 1, ramp .05", 1),
+    ("factor .9, threshold 1e-4, ramp .05", 1), ("median of 3, patience 3, ramp .05", 1),
+)
+WORDS = dict(CHANGES, **{"factor .85": {"factor": 0.85}, "ramp .1": {"ramp": 0.1}, "ramp .05 of .01": {"ramp": 0.05, "start": 0.01}})
+
+
+def candidate(words, fraction):
+    changes = {}
+    for word in words.split(", "):
+        changes.update(WORDS[word])
+    return live("a%g %s" % (fraction, words), "", greedy(anneal=fraction, **changes))
 
 
 CANDIDATES = []
-SETS = {"full": CLASSIC + GREEDY + CONTROL + CANDIDATES, "tune": CLASSIC + _candidates()}
+SETS = {
+    "full": CLASSIC + GREEDY + CANDIDATES + CONTROL,
+    "tune1": CLASSIC + [candidate(words, fraction) for fraction in (0, 1) for words in CHANGES],
+    "tune2": CLASSIC + [candidate(*what) for what in TOGETHER],
+}
 
 # Settings against the number of reports.
 LENGTH_TASKS, LENGTH_NOISE = ("digits", "breast_cancer"), ("clean", "minibatch")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains real models with GreedyLR and with the schedules people run, and says which ends lower.
 
-    compare.py [--seeds 0-9] [--cells N | WORD...] [--arms full|tune] [--out build/compare]
+    compare.py [--seeds 0-9] [--cells N | WORD...] [--arms full|tune1|tune2] [--out build/compare]
 
 README.md in this directory says what the arms and the numbers are.
 """
@@ -82,30 +82,38 @@ def tune(cells):
     return found
 
 
-def run(cells, rates, chosen_arms, seeds, reports=100):
-    """{cell: Result}, in the order of `cells`."""
-    order = list(cells)
-    random.Random(1).shuffle(order)  # so that the time left is not a guess about other tasks
-    progress, found = Progress(len(order)), {}
+def shuffled(cells):
+    """The cells, those that differ in the initial rate alone together, so that the time left is not a guess about other
+    tasks and a run that is cut short has a bit of everything."""
+    groups = sorted({k[:3] for k in cells})
+    random.Random(1).shuffle(groups)
+    return [[k for k in cells if k[:3] == group] for group in groups]
+
+
+def run(cells, rates, chosen_arms, seeds, reports=100, end=float("inf")):
+    """{cell: Result}, in the order of `cells`; none is begun after `end`."""
+    progress, found = Progress(len(cells)), {}
     names = [arm.name for arm in chosen_arms]
-    for key in order:
+    for key in itertools.chain.from_iterable(g for g in shuffled(cells) if time.monotonic() < end):
         name, optimizer, kind, ratio = key
         lr = rates[name, optimizer] * ratio
         c = cell.run(name, optimizer, kind, lr, chosen_arms, seeds, reports)
         found[key] = verdict.Result(names, c, lr)
         progress.step("%s, %s, %s, %g x the tuned rate" % key)
-    found = {key: found[key] for key in cells}
+    found = {key: found[key] for key in cells if key in found}
     verdict.set_targets(found)
     return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="0-9", help="default 0-9; %d-%d choose the rates, 500-599 the candidates"
+    parser.add_argument("--seeds", default="0-9", help="default 0-9; %d-%d chose the rates, 500-513 chose the candidates"
                         % (cell.TUNING_SEEDS[0], cell.TUNING_SEEDS[-1]))
     parser.add_argument("--cells", default="", help="a number, or words such as digits,adam,clean|spikes")
     parser.add_argument("--arms", default="full", choices=sorted(arms.SETS))
     parser.add_argument("--no-lengths", action="store_true", help="leave out the runs of 25 and 200 reports")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no more cells after that, and report what "
+                        "there is")
     parser.add_argument("--out", default=os.path.join("build", "compare"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -114,7 +122,7 @@ def main():
     print("seeds %s; %d cells, %d arms: %d runs" % (options.seeds, len(cells), len(used), len(cells) * len(used) * len(seeds)))
     begin = time.monotonic()
     rates = tune(cells)
-    results = run(cells, rates, used, seeds)
+    results = run(cells, rates, used, seeds, end=begin + 60 * options.minutes)
     lengths = {}
     if options.arms == "full" and not options.no_lengths:
         few = [k for k in cells if k[0] in arms.LENGTH_TASKS and k[2] in arms.LENGTH_NOISE]

@@ -30,7 +30,7 @@ def panel(axis, results, names, ratio, title):
         ratios = against_tuned(results, arm, ratio)
         if not len(ratios):
             continue
-        low, high = numpy.exp(verdict.interval(ratios, numpy.mean))
+        low, high = numpy.exp(verdict.interval(ratios))
         middle = numpy.exp(ratios.mean())
         axis.plot([low, high], [row, row], color=colour(arm), linewidth=1.4)
         axis.plot([middle], [row], "o", color=colour(arm), markersize=5)
@@ -61,8 +61,8 @@ def draw(path, results, names):
     axes[0].invert_yaxis()
     figure.suptitle("Test loss at the end of training, as a multiple of what a constant, well tuned rate reaches: further left "
                     "is better", fontsize=10)
-    axes[1].set_xlabel("dot: geometric mean over %d tasks, optimizers and kinds of noise; line: its 95 %% interval; note the "
-                       "different scales" % len({k[:3] for k in results}), fontsize=8)
+    axes[1].set_xlabel("dot: geometric mean over %d combinations of task, optimizer and noise; line: its 95 %% interval; the "
+                       "scales differ" % len({k[:3] for k in results}), fontsize=8)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)

@@ -28,9 +28,8 @@ def share(results, arm):
     """Win + equal over the seven, "84 (79 to 89)", or "-" without cells."""
     if not results:
         return "-"
-    rows = verdict.verdicts(results, arm, SEVEN)
-    low, high = verdict.interval(rows, verdict.not_worse)
-    return with_interval(*(100 * x for x in (verdict.not_worse(rows), low, high)))
+    shares = 100 * verdict.not_worse(verdict.verdicts(results, arm, SEVEN))
+    return with_interval(shares.mean(), *verdict.interval(shares))
 
 
 def table(head, rows):
@@ -42,8 +41,7 @@ def main_table(results, names):
     rows = []
     for arm in names:
         found = verdict.verdicts(results, arm, SEVEN)
-        low, high = verdict.interval(found, verdict.not_worse)
-        rows.append([arm, with_interval(*(100 * x for x in (verdict.not_worse(found), low, high)))]
+        rows.append([arm, share(results, arm)]
                     + [percent((found == v).mean()) for v in (1, 0, -1)]
                     + [share(verdict.only(results, ratio=r), arm) for r in RATIO_NAMES])
     return table(["arm", "win + equal %", "win", "equal", "lose"] + ["at " + RATIO_NAMES[r] for r in RATIO_NAMES], rows)
@@ -78,7 +76,7 @@ def loss_table(results, names):
             for part in parts if base == "constant" else parts[:1]:
                 if part:
                     ratio = verdict.log_ratio(part, arm, base)
-                    low, high = verdict.interval(ratio, numpy.mean)
+                    low, high = verdict.interval(ratio)
                     row.append(with_interval(*numpy.exp([ratio.mean(), low, high]), form="%.2f"))
                 else:
                     row.append("-")
