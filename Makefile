@@ -227,8 +227,9 @@ $(BUILD)/model: $(MODEL_O) $(MODEL_FOLD) $(filter-out $(MAIN_O) %/store/sqlite_f
 model: $(BUILD)/model
 	$(BUILD)/model $(if $(SEED),--seed $(SEED),--count $(COUNT))
 
-# tests/bench/README.md.  SEEDS (0-9) and CELLS (a number, or words such as digits,adam) choose.
-compare: COMPARE_ARGS := $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)')
+# tests/bench/README.md.  SEEDS (0-9) and CELLS (a number, or words such as digits,adam) choose, MINUTES ends early.
+compare: COMPARE_ARGS := $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)') \
+                         $(if $(MINUTES),--minutes $(MINUTES))
 compare-quick: COMPARE_ARGS := --seeds 0-2 --cells 9 --no-lengths
 compare compare-quick:
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_COMPARE)

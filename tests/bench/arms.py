@@ -53,7 +53,7 @@ CLASSIC = [
          lambda lr, n: {"plateau": {}}),
 ]
 
-# EVIDENCE in one line: our defaults, the published ones, and what a known length adds.
+# Our defaults, the published ones, and what a known length adds.
 GREEDY = [
     live("GreedyLR", "GreedyLR with our defaults", greedy()),
     live("GreedyLR published", "GreedyLR with the published defaults (factor 0.95, patience 10, no smoothing), bounds as ours",
@@ -63,8 +63,9 @@ GREEDY = [
     live("GreedyLR + anneal 100 %", "our defaults under a line to 0 over the whole run", greedy(anneal=1.0)),
 ]
 CONTROL = [
-    live("plateau + anneal 100 %", "ReduceLROnPlateau under the same line: what the line alone is worth",
-         lambda lr, n: {"plateau": {}, "anneal": {"total_reports": n, "fraction": 1.0}}),
+    live("plateau + ramp 5 % + anneal 20 %", "ReduceLROnPlateau behind the same ramp and before the same line: what these are worth",
+         lambda lr, n: {"plateau": {}, "ramp": {"reports": max(1, round(0.05 * n)), "start_factor": 0.1},
+                        "anneal": {"total_reports": n, "fraction": 0.2}}),
     count("cosine + warm-up 5 %", "a line from 0 over the first twentieth, then half a cosine to 0: what a ramp alone is worth",
           lambda n: {"cosine_with_warmup": {"num_warmup_steps": max(1, round(0.05 * n)), "num_training_steps": n}}),
 ]
@@ -98,7 +99,12 @@ def candidate(words, fraction):
     return live("a%g %s" % (fraction, words), "", greedy(anneal=fraction, **changes))
 
 
-CANDIDATES = []
+CANDIDATES = [
+    live("GreedyLR + ramp 5 %", "our defaults behind a line from lr / 10 to lr over the first twentieth", greedy(ramp=0.05)),
+    live("GreedyLR 0.9 + ramp 5 %", "the same with factor 0.9", greedy(ramp=0.05, factor=0.9)),
+    live("GreedyLR 0.9 + ramp 5 % + anneal 20 %", "the same with a line to 0 over the last fifth",
+         greedy(ramp=0.05, factor=0.9, anneal=0.2)),
+]
 SETS = {
     "full": CLASSIC + GREEDY + CANDIDATES + CONTROL,
     "tune1": CLASSIC + [candidate(words, fraction) for fraction in (0, 1) for words in CHANGES],

@@ -138,6 +138,7 @@ def text(results, lengths, used, seeds, rates, seconds):
              "- tuned rates: " + "; ".join("%s %s %.3g" % (t, o, lr) for (t, o), lr in rates.items()),
              "- %d cells are lost to every arm (no one ends below 0.8 times the untrained loss) and count as equal%s"
              % (len(gone), ": " + "; ".join("%s %s %s %gx" % k for k in gone) if gone else ""), ""]
+    lines += ["## The arms", ""] + table(["arm", "what moves the rate of a run of n reports"], [[a.name, a.what] for a in used])
     lines += ["## Win + equal against the seven usual schedules", "",
               "95 % intervals from drawing cells again. Constant to plateau are compared with the other six.", ""]
     lines += main_table(results, names)
