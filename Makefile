@@ -228,13 +228,13 @@ model: $(BUILD)/model
 	$(BUILD)/model $(if $(SEED),--seed $(SEED),--count $(COUNT))
 
 # tests/bench/README.md.  SEEDS (0-9) and CELLS (a number, or words such as digits,adam) choose, MINUTES ends early.
-compare: COMPARE_ARGS := $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)') \
+compare: COMPARE_ARGS := --out $(BUILD)/compare $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)') \
                          $(if $(MINUTES),--minutes $(MINUTES))
-compare-quick: COMPARE_ARGS := --seeds 0-2 --cells 9 --no-lengths
+compare-quick: COMPARE_ARGS := --out $(BUILD)/compare-quick --seeds 0-2 --cells 9 --no-lengths
 compare compare-quick:
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_COMPARE)
 	@$(MAKE) --no-print-directory $(BUILD)/greedylrd
-	@BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 nice -n 10 $(PYTHON) tests/bench/compare.py --out $(BUILD)/compare $(COMPARE_ARGS)
+	@BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 nice -n 10 $(PYTHON) tests/bench/compare.py $(COMPARE_ARGS)
 
 check:
 	@$(MAKE) --no-print-directory deps

@@ -47,8 +47,10 @@ CLASSIC = [
     count("cosine", "half a cosine to 0", lambda n: {"cosine_annealing": {"t_max": n}}),
     count("cosine restarts", "three half cosines to 0, each twice as long as the one before (SGDR)",
           lambda n: {"cosine_annealing_warm_restarts": {"t_0": -(-n // 7), "t_mult": 2}}),
-    count("exponential", "the same factor each report, 1/100 at the end", lambda n: {"exponential": {"gamma": 0.01 ** (1 / n)}}),
-    count("step", "a tenth after each third of the run", lambda n: {"step": {"step_size": -(-n // 3), "gamma": 0.1}}),
+    count("exponential", "the same factor each report, 1/100 at the end",
+          lambda n: {"exponential": {"gamma": 0.01 ** (1 / n)}}),
+    count("step", "a tenth after each third of the run",
+          lambda n: {"step": {"step_size": -(-n // 3), "gamma": 0.1}}),
     live("plateau", "ReduceLROnPlateau with PyTorch's defaults: a tenth after 10 reports without a better one",
          lambda lr, n: {"plateau": {}}),
 ]
@@ -63,7 +65,8 @@ GREEDY = [
     live("GreedyLR + anneal 100 %", "our defaults under a line to 0 over the whole run", greedy(anneal=1.0)),
 ]
 CONTROL = [
-    live("plateau + ramp 5 % + anneal 20 %", "ReduceLROnPlateau behind the same ramp and before the same line: what these are worth",
+    live("plateau + ramp 5 % + anneal 20 %",
+         "ReduceLROnPlateau behind the same ramp and before the same line: what these are worth",
          lambda lr, n: {"plateau": {}, "ramp": {"reports": max(1, round(0.05 * n)), "start_factor": 0.1},
                         "anneal": {"total_reports": n, "fraction": 0.2}}),
     count("cosine + warm-up 5 %", "a line from 0 over the first twentieth, then half a cosine to 0: what a ramp alone is worth",
@@ -89,7 +92,8 @@ TOGETHER = (
     ("factor .9, patience 1, ramp .05", 0.2), ("factor .9, ramp .05", 1), ("factor .9, patience 1, ramp .05", 1),
     ("factor .9, threshold 1e-4, ramp .05", 1), ("median of 3, patience 3, ramp .05", 1),
 )
-WORDS = dict(CHANGES, **{"factor .85": {"factor": 0.85}, "ramp .1": {"ramp": 0.1}, "ramp .05 of .01": {"ramp": 0.05, "start": 0.01}})
+WORDS = dict(CHANGES, **{"factor .85": {"factor": 0.85},
+                         "ramp .1": {"ramp": 0.1}, "ramp .05 of .01": {"ramp": 0.05, "start": 0.01}})
 
 
 def candidate(words, fraction):
@@ -113,4 +117,5 @@ SETS = {
 
 # Settings against the number of reports.
 LENGTH_TASKS, LENGTH_NOISE = ("digits", "breast_cancer"), ("clean", "minibatch")
-LENGTH_ARMS = CLASSIC + [live("GreedyLR patience %d" % p, "our defaults, patience %d" % p, greedy(patience=p)) for p in (1, 2, 5)]
+LENGTH_ARMS = CLASSIC + [
+    live("GreedyLR patience %d" % p, "our defaults, patience %d" % p, greedy(patience=p)) for p in (1, 2, 5)]

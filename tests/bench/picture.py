@@ -39,7 +39,7 @@ def panel(axis, results, names, ratio, title):
     axis.axvline(1, color="#999999", linewidth=0.8, zorder=0)
     axis.set_title(title, fontsize=9)
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
     axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axis.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     axis.grid(axis="x", which="both", color="#eeeeee")

@@ -13,6 +13,7 @@ import picture
 import verdict
 
 SEVEN = [arm.name for arm in arms.CLASSIC]
+CONTROLS = [arm.name for arm in arms.CONTROL]
 RATIO_NAMES = {0.1: "0.1x", 1: "1x", 10: "10x"}
 
 
@@ -126,23 +127,29 @@ def commit():
     return found.strip() or "unknown"
 
 
+COMMIT = commit()  # of what runs, whatever happens to the tree meanwhile
+
+
 def text(results, lengths, used, seeds, rates, seconds):
     names = [arm.name for arm in used]
     ours = [n for n in names if n not in SEVEN]
     gone = lost(results)
     lines = ["# Results of the comparison", "",
-             "Made by `make compare`; README.md in this directory says what the arms and the numbers are, and what they are not.",
-             "", "- %s, commit %s, %s, one core, %.0f minutes" % (datetime.date.today(), commit(), platform.machine(), seconds / 60),
+             "Made by `make compare`; README.md says what the arms and the numbers are, and what they are not.",
+             "",
+             "- %s, commit %s, %s, one core, %.0f minutes" % (datetime.date.today(), COMMIT, platform.machine(), seconds / 60),
              "- %d cells, seeds %s, %d arms, %d runs" % (len(results), ", ".join(map(str, seeds)), len(names),
                                                           len(results) * len(seeds) * len(names)),
              "- tuned rates: " + "; ".join("%s %s %.3g" % (t, o, lr) for (t, o), lr in rates.items()),
              "- %d cells are lost to every arm (no one ends below 0.8 times the untrained loss) and count as equal%s"
              % (len(gone), ": " + "; ".join("%s %s %s %gx" % k for k in gone) if gone else ""), ""]
-    lines += ["## The arms", ""] + table(["arm", "what moves the rate of a run of n reports"], [[a.name, a.what] for a in used])
+    lines += ["## The arms", ""]
+    lines += table(["arm", "what moves the rate of a run of n reports"], [[a.name, a.what] for a in used])
     lines += ["## Win + equal against the seven usual schedules", "",
               "95 % intervals from drawing cells again. Constant to plateau are compared with the other six.", ""]
     lines += main_table(results, names)
-    lines += ["## Against each of them", ""] + pair_table(results, ours + ["plateau"], SEVEN)
+    lines += ["## Against each of them, and against the controls", ""]
+    lines += pair_table(results, ours + ["plateau"], SEVEN + [n for n in CONTROLS if n in names])
     lines += ["## Final loss (geometric mean)", ""] + loss_table(results, names)
     lines += ["## Reaching the target", "", "Target: 1.1 times the median final loss of the constant tuned rate, same task, "
               "optimizer and noise. Reports: the median, misses counted as never.", ""] + target_table(results, names)
@@ -151,8 +158,9 @@ def text(results, lengths, used, seeds, rates, seconds):
     for what, position in (("noise", 2), ("optimizer", 1), ("task", 0)):
         lines += strata_table(results, shown, what, list(dict.fromkeys(k[position] for k in results)))
     if lengths:
-        lines += ["## Patience against the number of reports", "", "The same number of optimizer steps, reported 25, 100 or "
-                  "200 times; %s; %s; win + equal %% as above." % (", ".join(arms.LENGTH_TASKS), ", ".join(arms.LENGTH_NOISE)), ""]
+        lines += ["## Patience against the number of reports", "", "The same number of optimizer steps, reported 25, 100 "
+                  "or 200 times; %s; %s; win + equal %% as above." 
+                  % (", ".join(arms.LENGTH_TASKS), ", ".join(arms.LENGTH_NOISE)), ""]
         lines += length_table(lengths)
     return "\n".join(lines)
 

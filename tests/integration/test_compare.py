@@ -6,24 +6,25 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
 try:
     import numpy
-    import sklearn  # noqa: F401
     import torch
-except ImportError as missing:
-    raise unittest.SkipTest("make compare needs %s (make deps-compare)" % missing.name)
-import batch
-import noise
-import tasks
-import verdict
+
+    import batch
+    import noise
+    import tasks
+    import verdict
+    MISSING = None
+except ImportError as error:
+    MISSING = error.name
 
 # Both seeds of wine have a burst in 12 reports, at different ones.
 STEPS, SEEDS = 12, (1, 7)
-PLAIN = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
-# Two rates for the two arms of a run that change with time.
-RATES = torch.tensor([[0.05, 0.002]]).expand(len(SEEDS), 2)
+PLAIN = {"sgd": "SGD", "adam": "Adam"}
+needed = unittest.skipIf(MISSING, "%s is not installed; the Makefile's DEPS_COMPARE has it" % MISSING)
 
 
 def rates(t):
-    return RATES * (1 + t) / STEPS
+    """Those of two arms, which change with time."""
+    return torch.tensor([[0.05, 0.002]]).expand(len(SEEDS), 2) * (1 + t) / STEPS
 
 
 def module(task, seed):
@@ -39,7 +40,7 @@ def module(task, seed):
 def plain_loop(task, optimizer, seed, arm):
     """One network of the batch on its own; its weights at the end, in the order of Networks.params."""
     net = module(task, seed)
-    optimizer = PLAIN[optimizer](net.parameters(), lr=1)
+    optimizer = getattr(torch.optim, PLAIN[optimizer])(net.parameters(), lr=1)
     loss = torch.nn.CrossEntropyLoss() if task.loss == "cross_entropy" else torch.nn.MSELoss()
     for t in range(STEPS):
         optimizer.param_groups[0]["lr"] = rates(t)[seed, arm].item()
@@ -64,6 +65,7 @@ def trained(task, optimizer, kind="clean", arms=2, of=rates):
     return networks, torch.stack(reports)
 
 
+@needed
 class Batched(unittest.TestCase):
     def test_equals_torch(self):
         for name in ("digits", "digits-deep", "diabetes"):  # relu, three hidden layers, squared error
@@ -81,6 +83,7 @@ class Batched(unittest.TestCase):
                                 torch.testing.assert_close(mine, w, rtol=1e-3, atol=1e-5)
 
 
+@needed
 class Pairing(unittest.TestCase):
     def test_arms_with_the_same_rate_are_the_same_run(self):
         task = tasks.Task("wine", SEEDS, STEPS)
@@ -118,6 +121,7 @@ class Pairing(unittest.TestCase):
             self.assertEqual(len(torch.unique(rows, dim=0)), len(numpy.unique(x, axis=0)))
 
 
+@needed
 class Verdict(unittest.TestCase):
     def test_win_equal_lose(self):
         one = numpy.array([1.0, 1.0, 1.0, 1.0])
