@@ -2,152 +2,11 @@
  * state goes on the same, going back and replaying is the same, and ramp and anneal are what they say around
  * a policy that does not notice.  Settings are drawn through the table of policies, so that a new policy is
  * tested with no word here. */
-#include "test_core_help.h"
-#include "test_random.h"
+#include "test_core_random.h"
 
 #include <float.h>
 
-#define LIVES   250 /* of each policy */
-#define REPORTS 60
-#define GROUPS  3
-
-static uint64_t life; /* the seed of this one, for messages: with TEST_SEED each policy begins with it */
-
-static uint32_t below(uint32_t n)
-{
-    return (uint32_t)(rng() % n);
-}
-
-static bool chance(uint32_t percent)
-{
-    return below(100) < percent;
-}
-
-/* In [0, 1). */
-static double unit(void)
-{
-    return (double)(rng() >> 11) * 0x1p-53;
-}
-
-static double random_in(const struct param_def *def)
-{
-    double most = isinf(def->hi) ? (chance(80) ? 2 : 50) : def->hi;
-    double v = def->lo + (most - def->lo) * unit();
-
-    return chance(15) && !(def->flags & PARAM_LO_OPEN) ? def->lo : v;
-}
-
-static uint32_t random_u32(const struct param_def *def)
-{
-    uint32_t lo = (uint32_t)def->lo, most = def->hi < 30 ? (uint32_t)def->hi : 30;
-
-    return lo + below((chance(50) ? 4 : most) - lo + 1);
-}
-
-/* Lists are rates, around the initial ones: lower and upper bounds have to be on their sides of them. */
-static uint32_t random_list(const struct job_spec *spec, const struct param_def *def, double *list)
-{
-    bool low = strstr(def->name, "min") != NULL, high = strstr(def->name, "max") != NULL;
-    uint32_t n = chance(50) ? 1 : spec->lr.n;
-
-    for (uint32_t i = 0; i < n; i++) {
-        double by = low ? unit() * 0.1 : high ? 1 + 10 * unit() : unit();
-
-        list[i] = (n == 1 ? 0.1 : spec->lr.v[i]) * (low && n == 1 ? by * 0.1 : high && n == 1 ? by * 10 : by);
-    }
-    return n;
-}
-
-/* Rising numbers, as milestones are. */
-static uint32_t random_u32s(const struct param_def *def, uint32_t *list)
-{
-    uint32_t n = 1 + below(5), last = (uint32_t)def->lo;
-
-    for (uint32_t i = 0; i < n; i++)
-        list[i] = last += 1 + below(15);
-    return n;
-}
-
-static void set_randomly(struct job_spec *spec, size_t row)
-{
-    const struct param_def *def = &spec->policy->params[row];
-    struct param_value value = {.kind = def->kind};
-    double list[GROUPS_MAX];
-    uint32_t u32s[5], words = 0;
-
-    switch (def->kind) {
-    case PARAM_F64: value.f64 = random_in(def); break;
-    case PARAM_U32: value.u32 = random_u32(def); break;
-    case PARAM_BOOL: value.boolean = chance(50); break;
-    case PARAM_WORD:
-        while (def->words[words])
-            words++;
-        value.word = def->words[below(words)];
-        break;
-    case PARAM_F64_LIST:
-        value.n = random_list(spec, def, list);
-        value.list = list;
-        break;
-    case PARAM_U32_LIST:
-        value.n = random_u32s(def, u32s);
-        value.u32s = u32s;
-        break;
-    }
-    (void)!spec_set_param(spec, row, &value, NULL); /* a refused one stays as it was */
-}
-
-static struct job_spec *try_spec(const struct policy *policy)
-{
-    struct job_spec *spec = spec_new(policy);
-    double lrs[GROUPS];
-    uint32_t groups = 1 + below(GROUPS), percent = 20 + below(81);
-
-    for (uint32_t i = 0; i < groups; i++)
-        lrs[i] = 0.02 + 0.2 * unit();
-    cr_assert_eq(f64_list_set(&spec->lr, lrs, groups), ST_OK);
-    for (size_t row = 0; row < policy->n_params; row++) {
-        if (chance(percent)) set_randomly(spec, row);
-    }
-    if (chance(30)) spec->ramp = (struct ramp){1 + below(12), 1 - unit()};
-    if (chance(50)) spec->anneal = (struct anneal){1 + below(2 * REPORTS), 1 - unit(), chance(70)};
-    if (chance(40)) {
-        spec->on_nonfinite = (enum on_nonfinite)below(3);
-        spec->on_nonfinite_given = spec->on_nonfinite != NONFINITE_BAD;
-    }
-    if (spec_resolve(spec, NULL) == ST_OK) return spec;
-    spec_free(spec);
-    return NULL;
-}
-
-/* Draws until the settings fit each other. */
-static struct job_spec *random_spec(const struct policy *policy)
-{
-    for (int i = 0; i < 1000; i++) {
-        struct job_spec *spec = try_spec(policy);
-
-        if (spec) return spec;
-    }
-    cr_assert_fail("no settings of %s fit, seed %llu", policy->name, (unsigned long long)life);
-    return NULL;
-}
-
-/* A loss that falls and jumps about, and now and then is none. */
-static double random_value(double *level)
-{
-    static const double strange[] = {NAN, INFINITY, -INFINITY, 0, -0.0, 1e300, -1e300, 5e-324};
-
-    *level *= 0.85 + 0.27 * unit();
-    return chance(6) ? strange[below(8)] : chance(10) ? *level * 8 : *level;
-}
-
-static struct job_event random_report(double *level)
-{
-    struct job_event event = help_event(random_value(level));
-
-    if (chance(5)) event.report.lr_cap = 0.3 * unit();
-    if (chance(5)) event.report.lr_cap = 1e-6 * unit() + 1e-12;
-    return event;
-}
+#define LIVES 250 /* of each policy */
 
 /* ---- bounds ---- */
 
@@ -258,7 +117,7 @@ static void each_policy(const char *test, void (*check)(const struct policy *pol
 
 static void check_bounds(const struct policy *policy)
 {
-    struct help_job job = help_job_take(random_spec(policy));
+    struct help_job job = help_job_take(random_spec(policy, NULL));
     struct range range = range_of(job.spec);
     double level = 4;
 
@@ -312,7 +171,7 @@ static struct help_job restored(const struct help_job *job)
 
 static void check_restored(const struct policy *policy)
 {
-    struct help_job job = help_job_take(random_spec(policy));
+    struct help_job job = help_job_take(random_spec(policy, NULL));
     uint32_t at = below(REPORTS);
     struct range ignored = {0};
     double level = 4;
@@ -348,7 +207,7 @@ Test(core_property, a_restored_state_goes_on_the_same)
 static void check_rewind(const struct policy *policy)
 {
     struct job_event events[REPORTS];
-    struct help_job job = help_job_take(random_spec(policy));
+    struct help_job job = help_job_take(random_spec(policy, NULL));
     uint32_t at = below(REPORTS);
     double level = 4;
 
@@ -386,7 +245,8 @@ Test(core_property, going_back_and_replaying_is_the_same)
 /* The same events to a job whose memory was something else before: nothing decides that is not in it. */
 static void check_again(const struct policy *policy)
 {
-    struct help_job job = help_job_take(random_spec(policy)), again = help_job_take(spec_copy(job.spec));
+    struct help_job job = help_job_take(random_spec(policy, NULL)),
+                    again = help_job_take(spec_copy(job.spec));
     double level = 4;
 
     memset(again.state, 0x5a, job_state_size(again.spec));
@@ -412,7 +272,7 @@ Test(core_property, the_same_reports_are_the_same_decisions)
 /* An update that changes nothing changes nothing. */
 static void check_carried(const struct policy *policy)
 {
-    struct help_job job = help_job_take(random_spec(policy));
+    struct help_job job = help_job_take(random_spec(policy, NULL));
     double level = 4;
 
     for (uint32_t i = below(REPORTS); i > 0; i--) {
@@ -450,7 +310,7 @@ static double ruled(const struct job_spec *spec, uint32_t group, uint32_t done, 
 /* Beside a job without the rules that gets the values after the ramp. */
 static void check_rules(const struct policy *policy)
 {
-    struct help_job job = help_job_take(random_spec(policy));
+    struct help_job job = help_job_take(random_spec(policy, NULL));
     struct job_spec *bare = spec_copy(job.spec);
     double level = 4;
     uint32_t counted = 0;

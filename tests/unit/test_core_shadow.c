@@ -1,94 +1,19 @@
 /* Shadows: each decides what a job of its own decides, and the job what it decides without them. */
-#include "test_core_help.h"
+#include "test_core_random.h"
 
 #include "core/shadow.h"
 
-#include <time.h>
+/* ---- a job with shadows beside jobs without ---- */
 
-/* ---- random settings of any policy ---- */
+#define ROUNDS 400
 
-static uint64_t seed_state;
-
-static uint64_t draw(void)
+static const struct policy *random_policy(void)
 {
-    seed_state ^= seed_state << 13;
-    seed_state ^= seed_state >> 7;
-    seed_state ^= seed_state << 17;
-    return seed_state;
-}
-
-static uint32_t below(uint32_t n)
-{
-    return (uint32_t)(draw() >> 33) % n;
-}
-
-static double unit(void)
-{
-    return (double)(draw() >> 11) / 9007199254740992.0;
-}
-
-static void seed_begin(void)
-{
-    struct timespec now;
-    const char *given = getenv("SEED");
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    seed_state = given ? strtoull(given, NULL, 10) : (uint64_t)now.tv_nsec * 2654435761u + 1;
-    printf("SEED=%llu\n", (unsigned long long)seed_state);
-}
-
-static void draw_param(struct job_spec *spec, size_t row)
-{
-    const struct param_def *def = &spec->policy->params[row];
-    struct param_value value = {.kind = def->kind};
-    double list[4];
-    struct error err;
-    uint32_t words = 0;
-
-    switch (def->kind) {
-    case PARAM_F64: value.f64 = def->hi <= 1 ? unit() : unit() * 2; break;
-    case PARAM_U32: value.u32 = below(7); break;
-    case PARAM_BOOL: value.boolean = below(2); break;
-    case PARAM_WORD:
-        while (def->words[words])
-            words++;
-        value.word = def->words[below(words)];
-        break;
-    case PARAM_F64_LIST:
-        for (int i = 0; i < 4; i++)
-            list[i] = strstr(def->name, "max") ? 0.5 + unit() : 0.001 + unit() / 100;
-        value.list = list;
-        value.n = spec->lr.n;
-        break;
-    default: return; /* kinds of later policies: their own tests */
-    }
-    (void)!spec_set_param(spec, row, &value, &err); /* what is out of range stays as it was */
-}
-
-/* Settings that resolve, of a policy of the table; NULL where chance found none. */
-static struct job_spec *draw_spec(const double *lrs, uint32_t groups)
-{
-    size_t n = 0;
-    struct error err;
+    uint32_t n = 0;
 
     while (policy_at(n))
         n++;
-    for (int attempt = 0; attempt < 50; attempt++) {
-        struct job_spec *spec = spec_new(policy_at(below((uint32_t)n)));
-
-        cr_assert_eq(f64_list_set(&spec->lr, lrs, groups), ST_OK);
-        for (size_t row = 0; row < spec->policy->n_params; row++) {
-            if (below(3) || attempt > 25) draw_param(spec, row);
-        }
-        if (!below(3)) spec->ramp = (struct ramp){1 + below(6), 0.1 + unit() / 2};
-        if (below(2)) {
-            spec->on_nonfinite = (enum on_nonfinite)below(3);
-            spec->on_nonfinite_given = true;
-        }
-        if (spec_resolve(spec, &err) == ST_OK) return spec;
-        spec_free(spec);
-    }
-    return NULL;
+    return policy_at(below(n));
 }
 
 static void add_copy(struct job_spec *spec, const char *name, const struct job_spec *of)
@@ -99,18 +24,15 @@ static void add_copy(struct job_spec *spec, const char *name, const struct job_s
     cr_assert_eq(params_copy(shadow->params, of->params, of->policy->params, of->policy->n_params), ST_OK);
     shadow->params_given = of->params_given;
     shadow->ramp = of->ramp;
+    shadow->anneal = of->anneal;
     shadow->on_nonfinite = of->on_nonfinite;
     shadow->on_nonfinite_given = of->on_nonfinite_given;
 }
 
-/* ---- a job with shadows beside jobs without ---- */
-
-#define STEPS 60
-
 struct stand {
     struct help_job job, plain, own[SHADOWS_MAX];
     uint32_t n;
-    void *past[3 + SHADOWS_MAX][STEPS + 1]; /* states by step; of job, plain and own */
+    void *past[3 + SHADOWS_MAX][REPORTS + 1]; /* states by step; of job, plain and own */
 };
 
 static struct help_job *member(struct stand *s, uint32_t i)
@@ -120,20 +42,14 @@ static struct help_job *member(struct stand *s, uint32_t i)
 
 static void stand_begin(struct stand *s)
 {
-    const double lrs[] = {0.1, 0.02, 0.3};
-    uint32_t groups = 1 + below(3);
-    struct job_spec *plain;
+    struct job_spec *plain = random_spec(random_policy(), NULL), *spec = spec_copy(plain);
 
     memset(s, 0, sizeof(*s));
-    plain = draw_spec(lrs, groups);
-    cr_assert_not_null(plain);
-    struct job_spec *spec = spec_copy(plain);
 
     for (uint32_t want = 1 + below(SHADOWS_MAX); s->n < want;) {
-        struct job_spec *own = draw_spec(lrs, groups);
+        struct job_spec *own = random_spec(random_policy(), &plain->lr);
         char name[16];
 
-        cr_assert_not_null(own);
         snprintf(name, sizeof(name), "s%u", s->n);
         add_copy(spec, name, own);
         s->own[s->n++] = help_job_take(own);
@@ -159,7 +75,7 @@ static void keep_past(struct stand *s, uint32_t step)
 static void stand_end(struct stand *s)
 {
     for (uint32_t i = 0; i < s->n + 2; i++) {
-        for (int k = 0; k <= STEPS; k++)
+        for (int k = 0; k <= REPORTS; k++)
             free(s->past[i][k]);
         help_job_free(member(s, i));
     }
@@ -211,6 +127,7 @@ static void check_states(struct stand *s)
                   "%s", spec->policy->name);
         cr_assert_eq(shadow->reports, s->own[i].state->reports);
         cr_assert_eq(shadow->ramp_done, s->own[i].state->ramp_done);
+        cr_assert_eq(shadow->anneal_done, s->own[i].state->anneal_done);
         cr_assert_eq(shadow->step, s->own[i].state->step);
         cr_assert_eq(shadow->has_step, s->own[i].state->has_step);
     }
@@ -242,21 +159,13 @@ static void all(struct stand *s, const struct job_event *event, uint32_t step)
     }
 }
 
-static double draw_value(double *loss)
-{
-    static const double odd[] = {NAN, INFINITY, -INFINITY, 0, -1, 1e300};
-
-    *loss *= 0.85 + unit() * 0.3;
-    return below(12) ? *loss : odd[below(6)];
-}
-
 /* One event: mostly a report. */
 static void happen(struct stand *s, double *loss)
 {
     const struct job_state *state = s->job.state;
     uint32_t what = below(20), step = state->has_step ? state->step : 0;
     struct job_event event = {.time_us = 5};
-    double lrs[3];
+    double lrs[GROUPS];
 
     if (what == 0) {
         event.kind = EVENT_STATUS;
@@ -282,11 +191,10 @@ static void happen(struct stand *s, double *loss)
     } else if (what == 4) {
         for (uint32_t i = 0; i < s->n + 2; i++)
             write_and_read(member(s, i));
-    } else if (step < STEPS) {
-        event = help_event(draw_value(loss));
+    } else if (step < REPORTS) {
+        event = random_report(loss);
         event.report.has_step = below(2);
         event.report.step = step + 1;
-        if (!below(6)) event.report.lr_cap = 0.001 + unit() / 5;
         all(s, &event, 0);
         check_decided(s, "report");
         keep_past(s, step + 1);
@@ -295,8 +203,8 @@ static void happen(struct stand *s, double *loss)
 
 Test(core_shadow, each_is_a_job_of_its_own, .timeout = 120)
 {
-    seed_begin();
-    for (int round = 0; round < 400; round++) {
+    life = rng_seed("each_is_a_job_of_its_own");
+    for (int round = 0; round < ROUNDS; round++) {
         static struct stand s;
         double loss = 2;
 
