@@ -2,9 +2,8 @@
  *
  * Happy path: greedy_step smooths the value, compares it with the best, counts, and moves the rates when a
  * counter passes patience; a running stage goes its own way (stage_mode); a divergence goes to the guard
- * instead.  Then lr_cap clamps, and the
- * outcome says what became of the rates, not what was meant for them. Failure: a non-finite value under
- * on_nonfinite reject, before anything is touched. */
+ * instead.  Then lr_cap clamps, and the outcome says what became of the rates, not what was meant for them.
+ * Failure: a non-finite value under on_nonfinite reject, before anything is touched. */
 #include "core/greedy.h"
 
 #include <math.h>
@@ -38,12 +37,7 @@ static void raise_rates(struct stepping *t)
 
 static void lower_rates(struct stepping *t, double factor)
 {
-    for (uint32_t i = 0; i < t->spec->lr.n; i++) {
-        double lr = t->s->data[i], new = lr *factor;
-
-        if (new < t->p->min_lr.v[i]) new = t->p->min_lr.v[i];
-        if (lr - new > t->p->eps) t->s->data[i] = new;
-    }
+    policy_lower(t->s->data, factor, &t->p->min_lr, t->p->eps);
     t->cut = true;
 }
 

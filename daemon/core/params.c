@@ -236,15 +236,21 @@ void params_clear(void *params, const struct param_def *defs, size_t n)
     }
 }
 
+/* A copy of the elements into *out, NULL of none. */
+static int copy_elements(const void *v, size_t size, void **out)
+{
+    *out = size ? malloc(size) : NULL;
+    if (!size) return ST_OK;
+    if (!*out) return ST_OUT_OF_MEMORY;
+    memcpy(*out, v, size);
+    return ST_OK;
+}
+
 int u32_list_set(struct u32_list *list, const uint32_t *v, uint32_t n)
 {
-    uint32_t *copy = NULL;
+    void *copy;
 
-    if (n > 0) {
-        copy = malloc(n * sizeof(*copy));
-        if (!copy) return ST_OUT_OF_MEMORY;
-        memcpy(copy, v, n * sizeof(*copy));
-    }
+    if (copy_elements(v, n * sizeof(*v), &copy)) return ST_OUT_OF_MEMORY;
     free(list->v);
     *list = (struct u32_list){copy, n};
     return ST_OK;
@@ -252,13 +258,9 @@ int u32_list_set(struct u32_list *list, const uint32_t *v, uint32_t n)
 
 int f64_list_set(struct f64_list *list, const double *v, uint32_t n)
 {
-    double *copy = NULL;
+    void *copy;
 
-    if (n > 0) {
-        copy = malloc(n * sizeof(*copy));
-        if (!copy) return ST_OUT_OF_MEMORY;
-        memcpy(copy, v, n * sizeof(*copy));
-    }
+    if (copy_elements(v, n * sizeof(*v), &copy)) return ST_OUT_OF_MEMORY;
     free(list->v);
     *list = (struct f64_list){copy, n};
     return ST_OK;

@@ -26,19 +26,6 @@ static void compare(const struct plateau_params *p, struct plateau_state *s,
     s->num_bad = 0;
 }
 
-/* A change within eps is not made. */
-static void cut_rates(const struct job_spec *spec, struct plateau_state *s)
-{
-    const struct plateau_params *p = spec->params;
-
-    for (uint32_t i = 0; i < spec->lr.n; i++) {
-        double lr = s->lrs[i], new = lr * p->factor;
-
-        if (new < p->min_lr.v[i]) new = p->min_lr.v[i];
-        if (lr - new > p->eps) s->lrs[i] = new;
-    }
-}
-
 static void cut(const struct job_spec *spec, struct plateau_state *s, struct policy_outcome *out)
 {
     const struct plateau_params *p = spec->params;
@@ -47,7 +34,7 @@ static void cut(const struct job_spec *spec, struct plateau_state *s, struct pol
 
     policy_say(out, "; bad %u beyond patience %u", s->num_bad, p->patience);
     memcpy(before, s->lrs, spec->lr.n * sizeof(double));
-    cut_rates(spec, s);
+    policy_lower(s->lrs, p->factor, &p->min_lr, p->eps);
     s->cooldown_left = p->cooldown;
     s->num_bad = 0;
     if (floor) s->plateaued = true;

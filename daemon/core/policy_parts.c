@@ -119,6 +119,16 @@ bool policy_all_at_or_above(const double *lrs, const struct f64_list *bounds)
     return true;
 }
 
+void policy_lower(double *lrs, double factor, const struct f64_list *bounds, double eps)
+{
+    for (uint32_t i = 0; i < bounds->n; i++) {
+        double lr = lrs[i], lower = lr * factor;
+
+        if (lower < bounds->v[i]) lower = bounds->v[i];
+        if (lr - lower > eps) lrs[i] = lower;
+    }
+}
+
 bool policy_clamp_to_cap(double *lrs, uint32_t groups, double cap)
 {
     bool clamped = false;

@@ -46,6 +46,9 @@ int policy_fill(struct job_spec *spec, const void *defaults, struct error *err) 
 bool policy_all_at_or_below(const double *lrs, const struct f64_list *bounds);
 bool policy_all_at_or_above(const double *lrs, const struct f64_list *bounds);
 
+/* Cuts: new = max(lr * factor, its bound), made where it lowers the rate by more than eps. */
+void policy_lower(double *lrs, double factor, const struct f64_list *bounds, double eps);
+
 /* Lowers what is above cap; whether anything was. */
 bool policy_clamp_to_cap(double *lrs, uint32_t groups, double cap);
 
