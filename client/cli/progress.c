@@ -1,26 +1,19 @@
 /* What is quick is never shown, so that nothing flickers. */
 #include "cli/progress.h"
 
+#include "lib/clock.h"
+
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define QUIET_MS 500
 #define EVERY_MS 100
 #define WIDTH    30
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 void progress_begin(struct progress *p, const char *what, size_t total)
 {
     *p = (struct progress){
-        .what = what, .total = total, .began_ms = now_ms(), .terminal = isatty(STDERR_FILENO)};
+        .what = what, .total = total, .began_ms = clock_ms(), .terminal = isatty(STDERR_FILENO)};
 }
 
 static void draw(const struct progress *p)
@@ -37,7 +30,7 @@ static void draw(const struct progress *p)
 
 void progress_to(struct progress *p, size_t done)
 {
-    int64_t now = p->terminal ? now_ms() : 0;
+    int64_t now = p->terminal ? clock_ms() : 0;
 
     p->done = done;
     if (!p->terminal || now - p->began_ms < QUIET_MS || now - p->shown_ms < EVERY_MS) return;

@@ -9,6 +9,7 @@
 #include "cli/call.h"
 #include "cli/show.h"
 #include "cli/text.h"
+#include "lib/clock.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -46,14 +47,6 @@ static void hold_interrupt(bool hold)
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void end(struct watch *w, int rc)
@@ -196,7 +189,7 @@ static void follow(struct watch *w, const char *path)
  * watchers at once. */
 static void pause_between(struct watch *w)
 {
-    int64_t now = now_ms();
+    int64_t now = clock_ms();
 
     if (!w->lost_ms) {
         w->lost_ms = now;
