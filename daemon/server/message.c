@@ -156,6 +156,28 @@ static bool element_difference(const ProtobufCFieldDescriptor *field, const void
     return true;
 }
 
+/* Of lists of messages it is the element that is named: "shadow[1].greedy.factor". */
+static bool list_difference(const ProtobufCMessage *a, const ProtobufCMessage *b,
+                            const ProtobufCFieldDescriptor *field, char *path, size_t size)
+{
+    size_t n = *(const size_t *)MEMBER_CONST(a, field->quantifier_offset);
+    const char *left = *(char *const *)MEMBER_CONST(a, field->offset);
+    const char *right = *(char *const *)MEMBER_CONST(b, field->offset);
+    size_t name = strlen(field->name);
+
+    if (n != *(const size_t *)MEMBER_CONST(b, field->quantifier_offset)) return true;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = i * element_size(field);
+        char inner[160];
+
+        if (!element_difference(field, left + at, right + at, inner, sizeof(inner))) continue;
+        if (field->type == PROTOBUF_C_TYPE_MESSAGE)
+            snprintf(path, size, "%s[%zu]%s", field->name, i, inner + name);
+        return true;
+    }
+    return false;
+}
+
 static bool field_difference(const ProtobufCMessage *a, const ProtobufCMessage *b,
                              const ProtobufCFieldDescriptor *field, char *path, size_t size)
 {
@@ -165,18 +187,10 @@ static bool field_difference(const ProtobufCMessage *a, const ProtobufCMessage *
     if (has != message_has(b, field)) return true;
     if (!has) return false;
 
-    const char *left = MEMBER_CONST(a, field->offset), *right = MEMBER_CONST(b, field->offset);
-    if (field->label != PROTOBUF_C_LABEL_REPEATED) return element_difference(field, left, right, path, size);
-
-    size_t n = *(const size_t *)MEMBER_CONST(a, field->quantifier_offset);
-    if (n != *(const size_t *)MEMBER_CONST(b, field->quantifier_offset)) return true;
-    left = *(char *const *)left;
-    right = *(char *const *)right;
-    for (size_t i = 0; i < n; i++) {
-        size_t at = i * element_size(field);
-        if (element_difference(field, left + at, right + at, path, size)) return true;
-    }
-    return false;
+    if (field->label != PROTOBUF_C_LABEL_REPEATED)
+        return element_difference(field, MEMBER_CONST(a, field->offset), MEMBER_CONST(b, field->offset), path,
+                                  size);
+    return list_difference(a, b, field, path, size);
 }
 
 bool message_difference(const ProtobufCMessage *a, const ProtobufCMessage *b, const char *skip, char *path,

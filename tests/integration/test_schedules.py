@@ -94,7 +94,7 @@ class Schedules(DaemonTest):
         self.assertEqual((status, reason(answer)), (409, "JOB_EXISTS"))
         self.assertIn("multi_step.milestones", answer["message"])
         # Another policy is what is named, and not that one of the two has no on_nonfinite by default.
-        for job, spec, name in (("g", {"greedy": {}}, "greedy"), ("s", {"shadow": [{"name": "p", "greedy": {}}]}, "shadow.greedy")):
+        for job, spec, name in (("g", {"greedy": {}}, "greedy"), ("s", {"shadow": [{"name": "p", "greedy": {}}]}, "shadow[0].greedy")):
             self.d.ok("POST", "/v1/jobs", dict({"job": job, "lr": 1}, **spec))
             other = {"constant": {}} if job == "g" else {"shadow": [{"name": "p", "constant": {}}]}
             status, answer = self.d.call("POST", "/v1/jobs", dict({"job": job, "lr": 1}, **other))

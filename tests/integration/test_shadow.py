@@ -95,6 +95,10 @@ class Shadows(DaemonTest):
         code, answer = self.d.call("POST", "/v1/jobs", {"job": "a", "lr": 0.1, "shadow": [{"name": "g"}]})
         self.assertEqual((code, reason(answer)), (409, "JOB_EXISTS"))
         self.assertIn("shadow", answer["message"])
+        code, answer = self.d.call("POST", "/v1/jobs", {"job": "a", "lr": 0.1, "shadow": [
+            {"name": "g", "anneal": {"total_reports": 9}}, {"name": "s", "step": {"step_size": 5}}]})
+        self.assertEqual((code, reason(answer)), (409, "JOB_EXISTS"))
+        self.assertIn("shadow[1].step.step_size", answer["message"])
 
     def test_a_shadow_equals_a_job_of_its_own(self):
         """Every policy as a shadow and as a job, reports with NaNs, caps, pauses, rewinds and kills between."""
