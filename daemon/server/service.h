@@ -23,7 +23,7 @@ struct service_options {
     uint32_t max_watchers;    /* 0: any number */
     uint32_t max_simulations; /* that run or wait */
     uint64_t round_memory;    /* bytes of open rounds */
-    uint32_t simulated_rates; /* losses times groups of a Simulate */
+    uint32_t simulated_rates; /* losses times groups, of shadows as well, of a Simulate */
     uint32_t history_limit;   /* of the store; 0: all is kept */
 };
 

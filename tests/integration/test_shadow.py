@@ -229,6 +229,14 @@ class Shadows(DaemonTest):
         self.d.ok("PUT", "/v1/jobs/a/state", state)
         shadow = self.d.ok("GET", "/v1/jobs/a")["state"]["shadow"][0]["state"]
         self.assertEqual((shadow["lr"], shadow["best"]), (0.25, 2))
+        # Other initial rates are those of its shadows as well, and what is kept of settings says so after a restart.
+        self.d.ok("PATCH", "/v1/jobs/a", {"spec": {"shadow": [{"name": "k", "constant": {}}, {"name": "p", "plateau": {}}]}})
+        state["_init_lrs"] = [0.25]
+        self.d.ok("PUT", "/v1/jobs/a/state", state)
+        for _ in range(2):
+            shadows = {s["name"]: s["state"]["lr"] for s in self.d.ok("GET", "/v1/jobs/a")["state"]["shadow"]}
+            self.assertEqual(shadows, {"k": 0.25, "p": 0.25})
+            self.d.restart()
 
     def test_a_job_at_the_limit(self):
         groups = 256
