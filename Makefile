@@ -59,7 +59,7 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client model \
-        compare compare-quick
+        compare compare-quick soak
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
@@ -69,6 +69,8 @@ help:
 	@echo 'make check-fast  unit tests and the quick integration tests (under a minute)'
 	@echo 'make model       100,000 random schedules of ranks, rewinds and crashes against a model (about 10 minutes);'
 	@echo '                 COUNT=n, or SEED=n shows one of them'
+	@echo 'make soak        the long figures: kills, power losses, full disks and more, an hour or MINUTES; goes on where'
+	@echo '                 it was, prints seeds; PART=kill9,power and SEED=n choose'
 	@echo 'make compare     trains models on real data with GreedyLR and other schedules and says which end lower (half an'
 	@echo '                 hour); compare-quick shows how it works (a minute); SEEDS=0-9 and CELLS=digits,adam choose'
 	@echo 'make deps        install the Debian packages that are missing'
@@ -226,6 +228,10 @@ $(BUILD)/model: $(MODEL_O) $(MODEL_FOLD) $(filter-out $(MAIN_O) %/store/sqlite_f
 	$(CC) $(ALL_LDFLAGS) $(MODEL_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 model: $(BUILD)/model
 	$(BUILD)/model $(if $(SEED),--seed $(SEED),--count $(COUNT))
+
+# The table of its parts is in tests/soak.sh.
+soak:
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) MINUTES=$(MINUTES) PART=$(PART) SEED=$(SEED) nice -n 10 tests/soak.sh
 
 # tests/bench/README.md.  SEEDS (0-9) and CELLS (a number, or words such as digits,adam) choose, MINUTES ends early.
 compare: COMPARE_ARGS := --out $(BUILD)/compare $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)') \

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness import Daemon, reason, wait_until
 
+CYCLES = int(os.environ.get("CYCLES", "20"))
+
 
 def can_trace():
     if not shutil.which("strace"):
@@ -241,8 +243,8 @@ class FullDisk(unittest.TestCase):
         self.addCleanup(self.d.close)
         self.d.start()
 
-    def fill(self, step):
-        """Until reports of job x are refused; the last step that was taken."""
+    def fill(self, step, rates=None):
+        """Until reports of job x are refused; the last step that was taken.  Appends the rates answered to rates."""
         with open(os.path.join(self.at, "ballast"), "wb", buffering=0) as f:
             try:
                 while f.write(b"x" * 4096):
@@ -253,6 +255,8 @@ class FullDisk(unittest.TestCase):
         while status == 200:
             status, answer = self.d.call("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
             step += status == 200
+            if status == 200 and rates is not None:
+                rates.append(answer["lrs"])
         self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
         return step
 
@@ -314,16 +318,35 @@ class FullDisk(unittest.TestCase):
         self.assertEqual(d.ok("POST", "/v1/jobs/some:report", {"step": 1, "rank": 0, "loss": 1})["ranks"], 1)
 
     def test_filled_and_freed(self):
-        d, step = self.d, 0
-        for _ in range(3):
-            step = self.fill(step)
-            if step:
-                self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
+        """CYCLES times, on a fresh disk every 20; in some of them a kill comes while it is full, or after."""
+        for first in range(0, CYCLES, 20):
+            if first:
+                self.assertEqual(self.d.stop(), 0)
+                for name in os.listdir(self.at):
+                    os.unlink(os.path.join(self.at, name))
+                self.d.start()
+            self.fill_and_free(min(20, CYCLES - first))
+
+    def fill_and_free(self, cycles):
+        d, rates = self.d, []
+        for cycle in range(cycles):
+            step = self.fill(len(rates), rates)
+            if cycle % 7 == 3:
+                d.kill()
+                d.start(ready=False)
+            if rates:
+                self.assertEqual(d.ok("GET", "/v1/jobs/x")["state"]["lrs"], rates[-1])
             self.make_room()
-            d.ok("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
-            step += 1
+            for step in range(step + 1, step + 4):
+                rates.append(d.ok("POST", "/v1/jobs/x:report", {"step": step, "loss": 1 / step, "lr": 0.1})["lrs"])
+            if cycle % 7 == 5:
+                d.restart()
+            if cycle % 5 == 0:
+                self.assertEqual([x["lrs"] for x in d.decisions("x")], rates)
         d.restart()
-        self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
+        self.assertEqual([x["lrs"] for x in d.decisions("x")], rates)
+        self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], len(rates))
+
 
 @unittest.skipUnless(can_mount(), "a tmpfs cannot be mounted here")
 class FullDiskStart(unittest.TestCase):
@@ -415,28 +438,6 @@ class FullDiskStart(unittest.TestCase):
         d.start(ready=False)
         self.check_reads(d, answers)
         self.check_recovers(d, at, answers)
-
-    def test_filled_and_freed(self):
-        at = self.small_disk()
-        d = Daemon("--log-level", "error", data=at)
-        self.addCleanup(d.close)
-        d.start()
-        step = 0
-        for _ in range(3):
-            self.fill(at)
-            status = 200
-            while status == 200:
-                status, answer = d.call("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
-                step += status == 200
-            self.assertEqual((status, reason(answer)), (503, "STORE_FULL"))
-            if step:
-                self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
-            os.unlink(os.path.join(at, "ballast"))
-            wait_until(lambda: d.request("GET", "/readyz")[0] == 200)
-            d.ok("POST", "/v1/jobs/x:report", {"step": step + 1, "loss": 1, "lr": 0.1})
-            step += 1
-        d.restart()
-        self.assertEqual(d.ok("GET", "/v1/jobs/x")["revision"], step)
 
 
 if __name__ == "__main__":
