@@ -112,6 +112,7 @@ static void plain_metrics(struct api *api, struct http_request *http)
     metrics_set(METRIC_STORE_WRITABLE, service_writable(api->config.service, &full) ? 0 : 1);
     metrics_set(METRIC_JOBS, (double)store_job_count(api->config.store));
     metrics_set(METRIC_STORE_BYTES, (double)store_bytes(api->config.store));
+    metrics_set(METRIC_UNFOLDED_BYTES, (double)service_unfolded_bytes(api->config.service));
     metrics_set(METRIC_RESIDENT_JOBS, (double)service_resident(api->config.service));
     metrics_print(&body);
     send_text(http, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);

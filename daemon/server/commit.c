@@ -30,6 +30,7 @@ struct batch {
 struct commit {
     struct store *store;
     struct commit_handlers handlers;
+    uint64_t fold_bytes; /* as FOLD_BACKLOG, in memory, where states are large */
     uv_thread_t thread;
     uv_async_t async;
     uv_mutex_t mutex;
@@ -41,6 +42,8 @@ struct commit {
     bool room, has_trouble;
     struct error trouble;
     uint64_t folded;
+    /* writer thread */
+    uint64_t bytes; /* about so many in memory of what is not folded */
     /* loop thread */
     uint64_t folded_told;
     void (*stopped)(void *);
@@ -118,15 +121,20 @@ static int write_changes(struct commit *commit, const struct batch *batch, struc
 /* Commits one batch and posts it; called without the mutex. */
 static void run_batch(struct commit *commit, struct batch *batch)
 {
-    uint64_t start = uv_hrtime();
+    uint64_t start = uv_hrtime(), bytes = 0;
 
+    for (const struct change *c = batch->first; c; c = c->next)
+        bytes += c->has_decision ? c->bytes : 0;
     batch->err.status = ST_OK;
     if (write_changes(commit, batch, &batch->err) && batch->err.status == ST_OK)
         (void)error_set(&batch->err, ST_STORE_FAILED, "the store failed without saying why");
     batch->seconds = (double)(uv_hrtime() - start) / 1e9;
 
     uv_mutex_lock(&commit->mutex);
-    if (batch->err.status) commit->halted = true;
+    if (batch->err.status)
+        commit->halted = true;
+    else
+        commit->bytes += bytes;
     *commit->done_end = batch;
     commit->done_end = &batch->next;
     uv_mutex_unlock(&commit->mutex);
@@ -136,12 +144,18 @@ static void run_batch(struct commit *commit, struct batch *batch)
 /* Whether there is more to do; after a failure not before a batch or a probe was tried. */
 static bool run_maintenance(struct commit *commit, bool all)
 {
+    uint64_t before = store_backlog(commit->store);
     struct error err = {0};
 
     if (store_maintain(commit->store, all, &err)) {
         post_trouble(commit, &err);
         return false;
     }
+    uint64_t after = store_backlog(commit->store);
+
+    /* As if all were of one size: what matters is that it is folded before it is too much. */
+    if (after < before) commit->bytes = commit->bytes / before * after;
+    if (!after) commit->bytes = 0;
     uv_mutex_lock(&commit->mutex);
     commit->folded = store_folded(commit->store);
     uv_mutex_unlock(&commit->mutex);
@@ -157,13 +171,18 @@ static bool is_awaited(struct commit *commit)
     return awaited;
 }
 
+static bool has_backlog(const struct commit *commit)
+{
+    return store_backlog(commit->store) >= FOLD_BACKLOG || commit->bytes >= commit->fold_bytes;
+}
+
 /* Behind a batch of n changes; as run_maintenance. */
 static bool fold_backlog(struct commit *commit, size_t n)
 {
     uint64_t start = uv_hrtime();
     bool more = true;
 
-    for (size_t rows = 0; more && store_backlog(commit->store) >= FOLD_BACKLOG; rows += STORE_STEP_ROWS) {
+    for (size_t rows = 0; more && has_backlog(commit); rows += STORE_STEP_ROWS) {
         bool enough = rows >= 2 * n || uv_hrtime() - start >= FOLD_NS;
 
         if (rows && enough && is_awaited(commit)) break;
@@ -302,13 +321,14 @@ static void on_async(uv_async_t *async)
     }
 }
 
-int commit_start(uv_loop_t *loop, struct store *store, const struct commit_handlers *handlers,
-                 struct commit **out, struct error *err)
+int commit_start(uv_loop_t *loop, struct store *store, uint64_t fold_bytes,
+                 const struct commit_handlers *handlers, struct commit **out, struct error *err)
 {
     struct commit *commit = calloc(1, sizeof(*commit));
 
     if (!commit) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     commit->store = store;
+    commit->fold_bytes = fold_bytes;
     commit->handlers = *handlers;
     commit->done_end = &commit->done;
     if (uv_mutex_init(&commit->mutex)) goto err_mutex;

@@ -25,9 +25,10 @@ struct commit_handlers {
     void *arg;
 };
 
-/* Starts the writer.  store is borrowed until commit_stop's callback. */
-int commit_start(uv_loop_t *loop, struct store *store, const struct commit_handlers *handlers,
-                 struct commit **out, struct error *err) WARN_UNUSED;
+/* Starts the writer.  store is borrowed until commit_stop's callback.  It folds between batches, at the
+ * latest, what takes fold_bytes of memory. */
+int commit_start(uv_loop_t *loop, struct store *store, uint64_t fold_bytes,
+                 const struct commit_handlers *handlers, struct commit **out, struct error *err) WARN_UNUSED;
 
 /* Queues changes (linked by next, last's next is NULL) as one unit: they are committed in one transaction. */
 void commit_submit(struct commit *commit, struct change *first, struct change *last);

@@ -287,6 +287,9 @@ int change_queue(struct change *change, struct error *err)
         job->newest = change->state;
         job->spec = change->spec;
     }
+    change->bytes = sizeof(*change) + (change->state ? job_state_size(change->spec) : 0) +
+                    change->encoded_len + change->round_len + change->decision.groups * sizeof(double) +
+                    change->decision.shadow_len;
     job->pending++;
     if (change->op == STORE_JOB_DELETE) job->deleting = true;
     job_link(job, change);

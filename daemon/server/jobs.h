@@ -56,6 +56,7 @@ struct change {
     uint32_t superseded_after;
     uint32_t superseded_by; /* revision of the change that superseded this one; 0: none */
     uint32_t expected_revision;
+    size_t bytes;     /* memory it takes at most until it is folded, from change_queue on */
     uint64_t ordinal; /* of its decision among all committed, from 1 */
     uint32_t refs;
     struct change_waiter *waiters, **waiters_end; /* in the order they came */

@@ -181,6 +181,8 @@ static int start_parts(struct daemon *d, struct error *err)
                                       .max_watchers = o->max_watchers,
                                       .max_simulations = o->max_simulations,
                                       .round_memory = o->max_round_memory,
+                                      .max_unfolded = o->max_unfolded,
+                                      .unfolded_memory = o->max_unfolded_memory,
                                       .simulated_rates = o->max_simulated_rates,
                                       .history_limit = o->history_limit};
     struct http_limits limits = {.connections = o->max_connections,

@@ -29,6 +29,8 @@
     X(WATCHERS, "watchers", "gauge", NULL, "Streams of decisions that are open.")                            \
     X(JOBS, "jobs", "gauge", NULL, "Jobs in the store.")                                                     \
     X(RESIDENT_JOBS, "resident_jobs", "gauge", NULL, "Jobs held in memory.")                                 \
+    X(UNFOLDED_BYTES, "unfolded_bytes", "gauge", NULL,                                                       \
+      "Memory of changes that are queued, or not folded into the history yet.")                              \
     X(STORE_BYTES, "store_bytes", "gauge", NULL, "Size of the database and its log.")                        \
     X(STORE_WRITABLE, "store_writable", "gauge", NULL, "1 if writes are taken, 0 if the disk is full.")
 

@@ -25,7 +25,9 @@ struct options {
     enum log_format log_format;
     uint64_t max_body, max_batch_body, connection_memory; /* bytes */
     uint32_t max_batch_entries, max_simulations, max_simulated_rates;
-    uint64_t max_round_memory;                             /* bytes */
+    uint64_t max_round_memory; /* bytes */
+    uint32_t max_unfolded;
+    uint64_t max_unfolded_memory;                          /* bytes */
     uint64_t max_answer_memory;                            /* bytes */
     uint32_t max_connections, max_connections_per_address; /* per address 0: any number */
     int64_t header_timeout_ms, request_timeout_ms, keepalive_timeout_ms;

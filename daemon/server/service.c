@@ -13,10 +13,8 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define PROBE_MS 250
-/* Changes queued or not folded yet, all in memory (about 1 KB each) and, after a crash, to be folded before
- * the daemon is ready.  Folding keeps up with commits; this bounds what comes in while one is slow. */
-#define UNFOLDED_MAX 131072
+#define PROBE_MS  250
+#define FOLD_PART 8 /* of the memory for what is not folded; more than that is folded between batches */
 
 struct handler_row {
     const char *method;
@@ -70,18 +68,37 @@ int service_writable(const struct service *service, struct error *err)
     return 0;
 }
 
+/* Changes queued or not folded yet are all in memory (about 1 KB each, where states are small) and, after a
+ * crash, to be folded before the daemon is ready.  Folding keeps up with commits; this bounds what comes in
+ * while one is slow. */
 int service_check_write(const struct service *service, struct error *err)
 {
     if (service_writable(service, err)) return (int)err->status;
-    if (service->queued + store_backlog(service->store) < UNFOLDED_MAX) return 0;
-    return error_set(err, ST_OVERLOADED, "%d changes wait for the disk; repeat the request in a moment",
-                     UNFOLDED_MAX);
+    const struct service_options *limits = &service->options;
+
+    if (service->unfolded_bytes >= limits->unfolded_memory)
+        return error_set(err, ST_OVERLOADED,
+                         "%llu bytes of changes wait for the disk, --max-unfolded-memory allows %llu; repeat "
+                         "the request in a moment",
+                         (unsigned long long)service->unfolded_bytes,
+                         (unsigned long long)limits->unfolded_memory);
+    if (service->queued + store_backlog(service->store) < limits->max_unfolded) return 0;
+    return error_set(
+        err, ST_OVERLOADED,
+        "%u changes wait for the disk, as many as --max-unfolded allows; repeat the request in a "
+        "moment",
+        limits->max_unfolded);
 }
 
 const char *service_unrecorded(const struct service *service)
 {
     return service->options.history_limit ? "is not in the history (any more: --history-limit)"
                                           : "was never decided";
+}
+
+uint64_t service_unfolded_bytes(const struct service *service)
+{
+    return service->unfolded_bytes;
 }
 
 uint32_t service_resident(const struct service *service)
@@ -116,6 +133,7 @@ int service_queue(struct service *service, struct change *change, struct error *
 {
     if (service_check_write(service, err) || change_queue(change, err)) return (int)err->status;
     service->queued++;
+    service->unfolded_bytes += change->bytes;
     change->next = NULL;
     if (service->outbox_last)
         service->outbox_last->next = change;
@@ -191,6 +209,12 @@ void service_again_after(struct service *service, struct call *call, struct chan
     change_wait(change, &again->waiter);
 }
 
+/* Out of what the service keeps; the caller forgets it. */
+static void count_out(struct service *service, const struct change *change)
+{
+    service->unfolded_bytes -= change->bytes;
+}
+
 /* A committed change with a decision stays for look-ups until it is folded. */
 static void keep_unfolded(struct service *service, struct change *change)
 {
@@ -239,11 +263,13 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
         if (change->op == STORE_JOB_DELETE) {
             watch_deleted(service, job);
             lr_waiters_end(job);
+            count_out(service, change);
             change_folded(change);
             jobs_remove(service->jobs, job);
         } else if (change->has_decision) {
             keep_unfolded(service, change);
         } else {
+            count_out(service, change);
             change_folded(change);
         }
     }
@@ -279,6 +305,7 @@ static void on_failed(void *arg, struct change *first, size_t n, const struct er
         first = change->next;
 
         if (change->op == STORE_JOB_CREATE) service->creating--;
+        count_out(service, change);
         change_failed(change);
         change_tell(change, err);
         rounds_fail(job, err);
@@ -296,6 +323,7 @@ static void on_folded(void *arg, uint64_t ordinal)
         struct change *change = service->unfolded;
         service->unfolded = change->next;
         if (!service->unfolded) service->unfolded_last = NULL;
+        count_out(service, change);
         change_folded(change);
     }
     jobs_evict(service->jobs);
@@ -346,7 +374,8 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
         service_failed(service, &full);
     }
     const struct commit_handlers on = {on_durable, on_failed, on_folded, on_room, on_trouble, service};
-    if (commit_start(loop, store, &on, &service->commit, err)) goto err_reader;
+    if (commit_start(loop, store, options->unfolded_memory / FOLD_PART, &on, &service->commit, err))
+        goto err_reader;
     batches_start(service);
     uv_timer_init(loop, &service->probe_timer);
     service->probe_timer.data = service;

@@ -23,6 +23,8 @@ struct service_options {
     uint32_t max_watchers;    /* 0: any number */
     uint32_t max_simulations; /* that run or wait */
     uint64_t round_memory;    /* bytes of open rounds */
+    uint32_t max_unfolded;    /* changes queued, or not folded yet */
+    uint64_t unfolded_memory; /* bytes of those */
     uint32_t simulated_rates; /* losses times groups, of shadows as well, of a Simulate */
     uint32_t history_limit;   /* of the store; 0: all is kept */
 };
@@ -68,6 +70,8 @@ void service_cancel(struct call *call);
 /* 0, or why writes are refused now: ST_STORE_FULL, ST_DRAINING. */
 int service_writable(const struct service *service, struct error *err);
 uint32_t service_resident(const struct service *service);
+/* Memory of changes that are queued, or not folded yet. */
+uint64_t service_unfolded_bytes(const struct service *service);
 uint32_t service_watchers(const struct service *service);
 
 /* Ends every watcher, and refuses new ones from now on. */

@@ -38,6 +38,7 @@ struct service {
     uint32_t waiting, max_waiting;           /* calls that wait for others; 0: any number of them */
     uint64_t round_memory;                   /* bytes of open rounds */
     uint64_t queued;                         /* changes that are neither durable nor failed */
+    uint64_t unfolded_bytes;                 /* of those, and of durable ones that are not folded */
     struct change *outbox, *outbox_last;     /* queued in this turn, submitted at its end; linked by next */
     struct watched *watched;                 /* jobs that are watched, by uid */
     uint32_t watchers;

@@ -326,8 +326,12 @@ static void on_fatal(void *arg, const struct error *err)
 
 void world_start(void)
 {
-    const struct service_options options = {
-        .resident_jobs = 64, .batch_entries = 100, .max_simulations = 1, .round_memory = 1 << 20};
+    const struct service_options options = {.resident_jobs = 64,
+                                            .batch_entries = 100,
+                                            .max_simulations = 1,
+                                            .round_memory = 1 << 20,
+                                            .max_unfolded = 1 << 20,
+                                            .unfolded_memory = 1 << 30};
     const struct store_options store_options = {0};
     struct error err;
 
