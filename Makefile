@@ -122,6 +122,12 @@ $(BUILD)/examples/%: client/examples/%.c client/lib/greedylr.h $(LIB_SO)
 	  -Wl,-rpath,'$$ORIGIN/..' -lm
 $(BUILD)/clib_driver: tests/integration/clib_driver.c client/lib/greedylr.h $(LIB_A)
 	$(CC) -D_GNU_SOURCE -Iclient/lib -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(PKG_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_A) $(CLIENT_LIBS)
+# Preloaded into a daemon it fails what a test asks for; a sanitizer's allocator stays.
+$(BUILD)/faults.so: tests/faults/shim.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=c11 $(CFLAGS) $(WARN) -fPIC -shared -fno-builtin $(if $(SANITIZE),-DFAULTS_NO_MALLOC) -o $@ $< -ldl
+# What the integration tests need besides the programs comes together.
+$(BUILD)/clib_driver: | $(BUILD)/faults.so
 
 # The command line tool: flags come from the contract's descriptors, their help from its comments.
 $(BUILD)/greedylr: $(CLI_O) $(CLIENT_LIB_O) $(GEN_O)
