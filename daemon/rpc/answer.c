@@ -69,7 +69,9 @@ static void put_cell(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *
     if (f->type == PROTOBUF_C_TYPE_MESSAGE) {
         struct buf json = {0};
         const ProtobufCMessage *inner = *(ProtobufCMessage *const *)(const void *)at;
-        if (inner && !json_encode(inner, &json, NULL) && json.len > 2)
+        if (inner && json_encode(inner, &json, NULL))
+            out->failed = true;
+        else if (json.len > 2)
             buf_append(out, json.data + 1, json.len - 2);
         buf_free(&json);
         return;
@@ -197,15 +199,19 @@ static void put_detail(const struct status_info *info, struct buf *out)
         text, detail.reason, detail.domain, outcome.value);
 }
 
-/* "message":"..." through the codec, which mends what was cut in the middle of a character. */
+/* ,"message":"..." through the codec, which mends what was cut in the middle of a character. */
 static void put_message_text(const char *message, struct buf *out)
 {
     Greedylr__V1__Status status = GREEDYLR__V1__STATUS__INIT;
-    struct buf json = {0};
+    size_t start = out->len;
 
     status.message = (char *)(uintptr_t)message;
-    if (!json_encode(&status.base, &json, NULL)) buf_append(out, json.data + 1, json.len - 2);
-    buf_free(&json);
+    if (json_encode(&status.base, out, NULL)) {
+        out->failed = true;
+        return;
+    }
+    out->data[start] = ','; /* the member without its braces */
+    out->len--;
 }
 
 void rpc_encode_error(const struct error *error, enum rpc_face face, struct buf *out, int *http_status)
@@ -217,7 +223,7 @@ void rpc_encode_error(const struct error *error, enum rpc_face face, struct buf 
         info->http && (face == FACE_REST || info->http == 413 || info->http == 415 || info->http == 405)
             ? info->http
             : code->http;
-    buf_printf(out, "{\"code\":\"%s\",", code->name);
+    buf_printf(out, "{\"code\":\"%s\"", code->name);
     put_message_text(error->message, out);
     buf_puts(out, ",\"details\":[");
     put_detail(info, out);

@@ -12,6 +12,10 @@ static bool buf_room(struct buf *buf, size_t more)
 
     if (buf->failed) return false;
     if (need <= buf->cap) return true;
+    if (buf->fixed) {
+        buf->failed = true;
+        return false;
+    }
     while (cap < need)
         cap *= 2;
     char *data = realloc(buf->data, cap);
@@ -43,16 +47,17 @@ void buf_printf(struct buf *buf, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
+    if (n < 0) buf->failed = true; /* the formatting itself may want memory */
     if (n < 0 || !buf_room(buf, (size_t)n)) return;
     va_start(ap, fmt);
-    vsnprintf(buf->data + buf->len, (size_t)n + 1, fmt, ap);
+    if (vsnprintf(buf->data + buf->len, (size_t)n + 1, fmt, ap) != n) buf->failed = true;
     va_end(ap);
     buf->len += (size_t)n;
 }
 
 void buf_free(struct buf *buf)
 {
-    free(buf->data);
+    if (!buf->fixed) free(buf->data);
     *buf = (struct buf){0};
 }
 

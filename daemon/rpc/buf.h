@@ -1,4 +1,5 @@
-/* Growable bytes.  Zero-initialised is empty; a failed append sets `failed`, which stays. */
+/* Growable bytes.  Zero-initialised is empty; a failed append sets `failed`, which stays.  One over an array
+ * (BUF_FIXED) takes what fits, allocates nothing and is not freed or taken. */
 #ifndef GREEDYLRD_RPC_BUF_H
 #define GREEDYLRD_RPC_BUF_H
 
@@ -8,8 +9,12 @@
 struct buf {
     char *data;
     size_t len, cap;
-    bool failed;
+    bool failed, fixed;
 };
+#define BUF_FIXED(array)                                                                                     \
+    {                                                                                                        \
+        .data = (array), .cap = sizeof(array), .fixed = true                                                 \
+    }
 
 void buf_append(struct buf *buf, const void *bytes, size_t len);
 void buf_puts(struct buf *buf, const char *text);

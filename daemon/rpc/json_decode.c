@@ -5,8 +5,10 @@
  */
 #include "core/spec.h"
 #include "rpc/json.h"
+#include "rpc/json_load.h"
 #include "rpc/json_prepare.h"
 #include "rpc/time_text.h"
+#include "rpc/utf8.h"
 
 #include <ctype.h>
 #include <jansson.h>
@@ -327,8 +329,9 @@ static int unknown_field(const ProtobufCMessageDescriptor *desc, const char *key
     char *list = buf_take(&known, NULL);
     int rc =
         nearest ? error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; did you mean %s?", path->text, nearest)
-                : error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; known here: %s", path->text,
-                            list && *list ? list : "none");
+        : list  ? error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; known here: %s", path->text,
+                           *list ? list : "none")
+                : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     free(list);
     return rc;
 }
@@ -365,24 +368,26 @@ static bool blank(const char *text, size_t len)
     return !len;
 }
 
-static int parse(const char *text, size_t len, json_t **out, struct error *err)
+static int parse(const char *text, size_t len, struct json_loaded *out, struct error *err)
 {
     struct buf prepared = {0};
     json_error_t why;
     int rc = json_prepare(text, len, &prepared, err);
 
-    *out = NULL;
+    *out = (struct json_loaded){0};
     if (!rc && !blank(text, len)) {
-        *out =
-            json_loadb(prepared.data, prepared.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
-        if (!*out)
+        rc = json_load_text(prepared.data, prepared.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL,
+                            out, &why);
+        if (rc == ST_OUT_OF_MEMORY)
+            rc = error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+        else if (rc)
             rc = error_set(err, ST_BODY_INVALID, "body: not valid JSON: %s (line %d, column %d)", why.text,
                            why.line, why.column);
-        else if (!json_is_object(*out) || bare_text(*out))
+        else if (!json_is_object(out->root) || bare_text(out->root))
             rc = error_set(err, ST_BODY_INVALID, "body: must be a JSON object");
     }
     buf_free(&prepared);
-    if (rc) json_decref(*out);
+    if (rc) json_loaded_free(out);
     return rc;
 }
 
@@ -390,19 +395,19 @@ int json_decode(const ProtobufCMessageDescriptor *desc, const char *text, size_t
                 ProtobufCMessage **out, struct error *err)
 {
     struct path at = {.text = ""};
-    json_t *object;
-    int rc = parse(text ? text : "", text ? len : 0, &object, err);
+    struct json_loaded loaded;
+    int rc = parse(text ? text : "", text ? len : 0, &loaded, err);
 
     if (rc) return rc;
     if (path && *path) path_push(&at, path, 0);
     ProtobufCMessage *message = malloc(desc->sizeof_message);
     if (!message) {
-        json_decref(object);
+        json_loaded_free(&loaded);
         return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     }
     protobuf_c_message_init(desc, message);
-    if (object) rc = set_object(message, object, &at, err);
-    json_decref(object);
+    if (loaded.root) rc = set_object(message, loaded.root, &at, err);
+    json_loaded_free(&loaded);
     if (rc) {
         protobuf_c_message_free_unpacked(message, NULL);
         return rc;
@@ -416,11 +421,14 @@ int json_set_text(ProtobufCMessage *message, const ProtobufCFieldDescriptor *fie
 {
     struct path path = {.text = ""};
     bool boolean = field->type == PROTOBUF_C_TYPE_BOOL;
+
+    if (utf8_prefix(text, strlen(text)) != strlen(text))
+        return error_set(err, ST_FIELD_INVALID, "%s: must be UTF-8 text", field->name);
     json_t *value = boolean && !strcmp(text, "true")    ? json_true()
                     : boolean && !strcmp(text, "false") ? json_false()
                                                         : json_string(text);
 
-    if (!value) return error_set(err, ST_FIELD_INVALID, "%s: must be UTF-8 text", field->name);
+    if (!value) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     path_push(&path, field->name, 0);
     int rc = set_field(message, field, value, &path, err);
     json_decref(value);

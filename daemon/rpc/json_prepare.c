@@ -52,30 +52,37 @@ static size_t number_len(const char *at, const char *end)
     return n;
 }
 
-/* A number needs three digits of exponent or 309 digits to overflow. */
-static bool overflows(const char *at, size_t n)
+/* A number needs three digits of exponent or 309 digits to overflow.  Whether it does goes to *over; false
+ * without memory. */
+static bool overflows(const char *at, size_t n, bool *over)
 {
     const char *e = memchr(at, 'e', n);
 
     if (!e) e = memchr(at, 'E', n);
-    if (n <= 308 && (!e || (size_t)(at + n - e) < 4)) return false;
+    *over = false;
+    if (n <= 308 && (!e || (size_t)(at + n - e) < 4)) return true;
     char *copy = strndup(at, n), *rest;
     if (!copy) return false;
     double value = strtod(copy, &rest);
-    bool over = !*rest && isinf(value);
+    *over = !*rest && isinf(value);
     free(copy);
-    return over;
+    return true;
 }
 
-/* Bytes of the token at `at` that the parser does not know; *skip: bytes of a number it does know. */
-static size_t strange_token(const char *at, const char *end, size_t *skip)
+/* Bytes of the token at `at` that the parser does not know; *skip: bytes of a number it does know.  Without
+ * memory *failed is set. */
+static size_t strange_token(const char *at, const char *end, size_t *skip, bool *failed)
 {
     size_t n = *at == '-' || *at == 'I' || *at == 'N' ? bare_word(at, end) : 0;
+    bool over;
 
     *skip = 1;
     if (n || !(*at == '-' || isdigit((unsigned char)*at))) return n;
     n = number_len(at, end);
-    if (overflows(at, n)) return n;
+    if (!overflows(at, n, &over))
+        *failed = true;
+    else if (over)
+        return n;
     *skip = n;
     return 0;
 }
@@ -104,7 +111,7 @@ int json_prepare(const char *text, size_t len, struct buf *out, struct error *er
         if (depth > JSON_DEPTH_MAX)
             return error_set(err, ST_BODY_INVALID, "body: nested deeper than %d levels at byte %zu",
                              JSON_DEPTH_MAX, (size_t)(c - text) + 1);
-        size_t n = strange_token(c, end, &skip);
+        size_t n = strange_token(c, end, &skip, &out->failed);
         if (n) {
             buf_append(out, from, (size_t)(c - from));
             buf_printf(out, "{\"%s\":\"", json_bare_key());

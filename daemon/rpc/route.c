@@ -225,8 +225,9 @@ static int query_unknown(const struct rpc_method *m, const char *name, struct er
         if (strcmp(m->input->fields[i].name, "job")) buf_printf(&known, "%s, ", m->input->fields[i].name);
     }
     char *list = buf_take(&known, NULL);
-    int rc = error_set(err, ST_QUERY_INVALID, "query: %s is not a parameter of this path; known: %sformat",
-                       name, list ? list : "");
+    int rc = list ? error_set(err, ST_QUERY_INVALID,
+                              "query: %s is not a parameter of this path; known: %sformat", name, list)
+                  : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     free(list);
     return rc;
 }
@@ -418,11 +419,29 @@ static bool is_identity(const char *encoding)
     return !encoding || !*encoding || !strcasecmp(encoding, "identity");
 }
 
+/* An allocator that notes, in *arg, that there was no memory: unpacking does not tell it from bad bytes. */
+static void *unpack_alloc(void *arg, size_t size)
+{
+    void *at = malloc(size);
+
+    if (!at) *(bool *)arg = true;
+    return at;
+}
+
+static void unpack_free(void *arg, void *at)
+{
+    (void)arg;
+    free(at);
+}
+
 static int decode_message(const struct rpc_method *m, enum rpc_codec codec, const uint8_t *bytes, size_t len,
                           ProtobufCMessage **out, struct error *err)
 {
     if (codec == CODEC_JSON) return json_decode(m->input, (const char *)bytes, len, "", out, err);
-    *out = protobuf_c_message_unpack(m->input, NULL, len, bytes);
+    bool starved = false;
+    ProtobufCAllocator allocator = {unpack_alloc, unpack_free, &starved};
+    *out = protobuf_c_message_unpack(m->input, &allocator, len, bytes);
+    if (!*out && starved) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     if (!*out)
         return error_set(err, ST_BODY_INVALID, "body: not a valid %s in protobuf's binary format",
                          m->input->name);

@@ -6,6 +6,7 @@
 #include "rpc/state_dict.h"
 
 #include "core/spec.h"
+#include "rpc/json_load.h"
 #include "rpc/json_prepare.h"
 
 #include <jansson.h>
@@ -16,7 +17,7 @@
 
 struct state_dict {
     struct scheduler_dict dict;
-    json_t *root;
+    struct json_loaded loaded;
     double *numbers; /* of all lists */
     size_t n_numbers;
     char (*keys)[64]; /* of dicts inside the dict, by item */
@@ -97,7 +98,7 @@ static bool make_room(struct state_dict *dict)
     const char *key, *inner_key;
     json_t *value, *inner;
 
-    json_object_foreach(dict->root, key, value)
+    json_object_foreach(dict->loaded.root, key, value)
     {
         items++;
         numbers += json_array_size(value);
@@ -120,7 +121,7 @@ static void flatten(struct state_dict *dict)
     const char *key, *inner_key;
     json_t *value, *inner;
 
-    json_object_foreach(dict->root, key, value)
+    json_object_foreach(dict->loaded.root, key, value)
     {
         if (!is_inner(value)) {
             to_item(value, key, dict);
@@ -143,15 +144,17 @@ static int load(const char *text, struct state_dict *dict, struct error *err)
     int rc = json_prepare(text, strlen(text), &prepared, err);
 
     if (!rc) {
-        dict->root =
-            json_loadb(prepared.data ? prepared.data : "", prepared.len, JSON_REJECT_DUPLICATES, &where);
-        if (!dict->root)
+        rc = json_load_text(prepared.data ? prepared.data : "", prepared.len, JSON_REJECT_DUPLICATES,
+                            &dict->loaded, &where);
+        if (rc == ST_OUT_OF_MEMORY)
+            rc = error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+        else if (rc)
             rc = error_set(
                 err, ST_BODY_INVALID,
                 "state_dict: must be the JSON of json.dumps(scheduler.state_dict()): %.120s, near line %d, "
                 "column %d",
                 where.text, where.line, where.column);
-        else if (!json_is_object(dict->root) || bare_text(dict->root))
+        else if (!json_is_object(dict->loaded.root) || bare_text(dict->loaded.root))
             rc = error_set(
                 err, ST_BODY_INVALID,
                 "state_dict: must be a JSON object, as json.dumps(scheduler.state_dict()) writes it");
@@ -188,7 +191,7 @@ const struct scheduler_dict *state_dict_items(const struct state_dict *dict)
 void state_dict_free(struct state_dict *dict)
 {
     if (!dict) return;
-    json_decref(dict->root);
+    json_loaded_free(&dict->loaded);
     free(dict->dict.items);
     free(dict->numbers);
     free(dict->keys);

@@ -36,7 +36,8 @@ void api_send_error(struct http_request *http, const struct error *err, enum rpc
 {
     const char *headers[2][2];
     size_t n = 0;
-    struct buf body = {0};
+    char space[ERROR_BODY_MAX]; /* that there is no memory can be said without any */
+    struct buf body = BUF_FIXED(space);
     int status = 500;
 
     rpc_encode_error(err, face, &body, &status);
@@ -60,7 +61,6 @@ void api_send_error(struct http_request *http, const struct error *err, enum rpc
                                                .body = body.data,
                                                .len = body.len,
                                                .close = err->status == ST_REQUEST_MALFORMED});
-    buf_free(&body);
 }
 
 /* ---- plain paths ---- */
@@ -101,7 +101,7 @@ static void plain_metrics(struct api *api, struct http_request *http)
     struct buf body = {0};
 
     const struct http_stats *stats = http_server_stats(api->server);
-    struct error full;
+    struct error err;
 
     metrics_set(METRIC_CONNECTIONS, stats->connections);
     metrics_set(METRIC_IN_FLIGHT, (double)http_server_in_flight(api->server));
@@ -109,13 +109,18 @@ static void plain_metrics(struct api *api, struct http_request *http)
     metrics_set(METRIC_CONNECTIONS_ACCEPTED, (double)stats->accepted);
     metrics_set(METRIC_DEADLINES, (double)stats->deadlines);
     metrics_set(METRIC_PEERS_GONE, (double)stats->gone);
-    metrics_set(METRIC_STORE_WRITABLE, service_writable(api->config.service, &full) ? 0 : 1);
+    metrics_set(METRIC_STORE_WRITABLE, service_writable(api->config.service, &err) ? 0 : 1);
     metrics_set(METRIC_JOBS, (double)store_job_count(api->config.store));
     metrics_set(METRIC_STORE_BYTES, (double)store_bytes(api->config.store));
     metrics_set(METRIC_UNFOLDED_BYTES, (double)service_unfolded_bytes(api->config.service));
     metrics_set(METRIC_RESIDENT_JOBS, (double)service_resident(api->config.service));
     metrics_print(&body);
-    send_text(http, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
+    if (body.failed) {
+        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
+        api_send_error(http, &err, FACE_REST, NULL);
+    } else {
+        send_text(http, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
+    }
     buf_free(&body);
 }
 
@@ -361,9 +366,19 @@ static void on_refuse(void *arg, struct http_request *http, const struct error *
 
 struct api *api_new(const struct api_config *config)
 {
+    static const char *const headers[][2] = {{"Retry-After", "1"}};
     struct api *api = calloc(1, sizeof(*api));
+    struct error err;
 
-    if (api) api->config = *config;
+    if (!api) return NULL;
+    api->config = *config;
+    struct buf text = BUF_FIXED(api->standby_text);
+    api->standby =
+        (struct http_response){.content_type = "application/json", .headers = headers, .n_headers = 1};
+    (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
+    rpc_encode_error(&err, FACE_REST, &text, &api->standby.status);
+    api->standby.body = text.data;
+    api->standby.len = text.len;
     return api;
 }
 
@@ -392,5 +407,6 @@ struct http_handlers api_handlers(struct api *api)
                                   .closed = on_closed,
                                   .refuse = on_refuse,
                                   .drained = on_drained,
+                                  .standby = &api->standby,
                                   .arg = api};
 }

@@ -20,6 +20,8 @@ struct api {
     bool draining;
     size_t held; /* bytes of large answers that their peers have not taken */
     struct encoded encoded[STREAM_FORMS];
+    struct http_response standby; /* that there is no memory */
+    char standby_text[ERROR_BODY_MAX];
 };
 
 /* One request; outlives the peer until the service is done. */

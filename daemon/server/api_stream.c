@@ -14,7 +14,8 @@ static void begin(struct exchange *x)
 {
     static const char *const headers[][2] = {{"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
     bool events = x->route.face == FACE_REST;
-    struct buf start = {0};
+    char space[256];
+    struct buf start = BUF_FIXED(space);
 
     stream_encode_start(&x->rpc, x->call.after_revision, &start);
     x->streaming = true;
@@ -26,18 +27,16 @@ static void begin(struct exchange *x)
                                               .body = start.data,
                                               .len = start.len},
                       events ? ": keep-alive\n\n" : NULL);
-    buf_free(&start);
 }
 
 static void finish(struct exchange *x, const struct error *err)
 {
-    struct buf last = {0};
+    char space[ERROR_BODY_MAX];
+    struct buf last = BUF_FIXED(space);
 
     if (err) metrics_refused(err->status);
     stream_encode_end(&x->rpc, err, &last);
-    if (last.failed) last.len = 0;
     http_stream_end(x->http, last.data, last.len);
-    buf_free(&last);
 }
 
 /* The bytes of a message, borrowed until the next message; NULL without memory. */
@@ -56,12 +55,14 @@ static const struct buf *encode(struct exchange *x, const ProtobufCMessage *mess
     return &e->bytes;
 }
 
-static bool on_message(struct call *call, const ProtobufCMessage *message, uint64_t serial)
+static enum stream_took on_message(struct call *call, const ProtobufCMessage *message, uint64_t serial)
 {
     struct exchange *x = call->arg;
     const struct buf *bytes = encode(x, message, serial);
 
-    return bytes && http_stream_write(x->http, bytes->data, bytes->len);
+    if (!bytes) return STREAM_NO_MEMORY;
+    if (http_stream_write(x->http, bytes->data, bytes->len)) return STREAM_TOOK;
+    return http_stream_waits(x->http) ? STREAM_FULL : STREAM_NO_MEMORY; /* empty it takes any message */
 }
 
 static void on_done(struct call *call, const ProtobufCMessage *answer, const struct error *err)

@@ -2,7 +2,8 @@
  *
  * Happy path: submit appends to the queue; the writer swaps the whole queue out, commits it, and posts the
  * batch to the loop.  When a batch fails the writer halts: changes queued meanwhile build on states that
- * never became durable, so the loop takes them all out as failed before the writer goes on.  Idle, or with a
+ * never became durable, so the loop takes them all out as failed before the writer goes on.  Without memory
+ * for a batch there is one to fall back on.  Idle, or with a
  * long backlog, the writer folds: behind a batch twice as many rows as it brought, so that the backlog
  * shrinks under any load, and no commit waits longer for that than for the batches themselves. */
 #include "server/commit.h"
@@ -38,6 +39,8 @@ struct commit {
     /* under the mutex */
     struct queue queue;
     struct batch *done, **done_end;
+    struct batch spare; /* for when there is no memory for another */
+    bool spare_used;
     bool halted, stopping, fold_at_stop, probe, ended;
     bool room, has_trouble;
     struct error trouble;
@@ -218,6 +221,34 @@ static bool wait_for_work(struct commit *commit, bool quiet, bool more)
     return true;
 }
 
+/* The queue as a batch; under the mutex. */
+static struct batch *take_queue(struct commit *commit)
+{
+    struct batch *batch = calloc(1, sizeof(*batch));
+
+    while (!batch && commit->spare_used)
+        uv_cond_wait(&commit->cond, &commit->mutex);
+    if (!batch) {
+        batch = &commit->spare;
+        commit->spare_used = true;
+    }
+    *batch = (struct batch){.first = commit->queue.first, .n = commit->queue.n};
+    commit->queue = (struct queue){0};
+    return batch;
+}
+
+static void batch_free(struct commit *commit, struct batch *batch)
+{
+    if (batch != &commit->spare) {
+        free(batch);
+        return;
+    }
+    uv_mutex_lock(&commit->mutex);
+    commit->spare_used = false;
+    uv_cond_signal(&commit->cond);
+    uv_mutex_unlock(&commit->mutex);
+}
+
 static void writer(void *arg)
 {
     struct commit *commit = arg;
@@ -231,13 +262,7 @@ static void writer(void *arg)
         bool probe = commit->probe;
         bool end = commit->stopping && !commit->queue.first;
         commit->probe = false;
-        if (work && commit->queue.first) {
-            batch = calloc(1, sizeof(*batch));
-            if (!batch) abort(); /* nothing can be promised any more */
-            batch->first = commit->queue.first;
-            batch->n = commit->queue.n;
-            commit->queue = (struct queue){0};
-        }
+        if (work && commit->queue.first) batch = take_queue(commit);
         uv_mutex_unlock(&commit->mutex);
 
         quiet = !batch && !probe;
@@ -306,7 +331,7 @@ static void on_async(uv_async_t *async)
             take_failed(commit, batch);
         else
             h->durable(h->arg, batch->first, batch->n, batch->seconds);
-        free(batch);
+        batch_free(commit, batch);
         batch = next;
     }
     if (folded > commit->folded_told) {

@@ -57,6 +57,12 @@ static void *on_request_line(void *arg, const char *target, struct MHD_Connectio
     return req;
 }
 
+static void drop_response(struct http_request *req)
+{
+    if (req->response && req->response != req->conn->server->standby) MHD_destroy_response(req->response);
+    req->response = NULL;
+}
+
 static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
                          enum MHD_RequestTerminationCode code)
 {
@@ -71,7 +77,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
         server->stats.in_flight--;
         if (!req->gone) server->handlers.closed(server->handlers.arg, req);
     }
-    if (req->response) MHD_destroy_response(req->response);
+    drop_response(req);
     stream_clear(req);
     req->conn->req = NULL;
     conn_phase(req->conn, PHASE_IDLE, server->limits.keepalive_ms);
@@ -86,11 +92,10 @@ static enum MHD_Result send_answer(struct http_request *req)
     enum MHD_Result rc;
 
     if (req->failed) return MHD_NO;
-    if (req->close || server->quiescing)
+    if ((req->close || server->quiescing) && req->response != server->standby)
         (void)MHD_add_response_header(req->response, MHD_HTTP_HEADER_CONNECTION, "close");
     rc = MHD_queue_response(req->conn->mhd, (unsigned)req->status, req->response);
-    MHD_destroy_response(req->response);
-    req->response = NULL;
+    drop_response(req);
     if (rc != MHD_YES)
         log_event(
             LOG_ERROR, "answer_failed",
@@ -105,20 +110,25 @@ static bool answered(const struct http_request *req)
     return req->response || req->failed;
 }
 
-static void refuse_large(struct http_request *req)
+/* A body that is too large, or that there is no memory for. */
+static void refuse_body(struct http_request *req)
 {
     const struct http_handlers *handlers = &req->conn->server->handlers;
     static const char text[] = "The body is too large.\n";
     struct error err;
 
-    (void)error_set(&err, ST_BODY_TOO_LARGE,
-                    "the body is larger than the %zu bytes accepted here; split it, or raise --max-body or "
-                    "--max-batch-body",
-                    req->limit);
+    if (req->starved)
+        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
+    else
+        (void)error_set(
+            &err, ST_BODY_TOO_LARGE,
+            "the body is larger than the %zu bytes accepted here; split it, or raise --max-body or "
+            "--max-batch-body",
+            req->limit);
     if (handlers->refuse)
         handlers->refuse(handlers->arg, req, &err);
     else
-        http_respond(req, &(struct http_response){.status = 413,
+        http_respond(req, &(struct http_response){.status = req->starved ? 503 : 413,
                                                   .content_type = "text/plain; charset=utf-8",
                                                   .body = text,
                                                   .len = sizeof(text) - 1});
@@ -158,7 +168,7 @@ static enum MHD_Result begin_request(struct http_request *req)
         if (size == UINT64_MAX || size <= req->limit) return MHD_YES;
         req->too_large = true;
         req->close = size > DISCARD_MAX;
-        refuse_large(req);
+        refuse_body(req);
     }
     if (!answered(req)) return MHD_NO;
     req->discard = true;
@@ -183,7 +193,11 @@ static enum MHD_Result take_body(struct http_request *req, const char *data, siz
         while (cap - req->len < n + 1)
             cap *= 2;
         grown = realloc(req->body, cap);
-        if (!grown) return MHD_NO;
+        if (!grown) { /* answered at the body's end */
+            req->discard = req->starved = req->close = true;
+            req->dropped = req->len + n;
+            return MHD_YES;
+        }
         req->body = grown;
         req->cap = cap;
     }
@@ -197,7 +211,7 @@ static enum MHD_Result finish_request(struct http_request *req)
 {
     struct http_server *server = req->conn->server;
 
-    if (!answered(req) && req->too_large) refuse_large(req);
+    if (!answered(req) && (req->too_large || req->starved)) refuse_body(req);
     if (!answered(req) && !req->handled) {
         req->handled = true;
         conn_phase(req->conn, PHASE_HANDLING, 0);
@@ -247,22 +261,31 @@ static void abandon(struct http_request *req)
     http_resume(req);
 }
 
-void http_take_response(struct http_request *req, struct MHD_Response *built,
-                        const struct http_response *response)
+static bool add_headers(struct MHD_Response *built, const struct http_response *response)
 {
     bool ok = true;
 
-    assert(!answered(req) && !req->gone);
-    if (built && response->content_type)
+    if (response->content_type)
         ok = MHD_add_response_header(built, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type) == MHD_YES;
-    for (size_t i = 0; built && i < response->n_headers; i++)
+    for (size_t i = 0; i < response->n_headers; i++)
         ok =
             MHD_add_response_header(built, response->headers[i][0], response->headers[i][1]) == MHD_YES && ok;
-    if (!built || !ok) {
+    return ok;
+}
+
+void http_take_response(struct http_request *req, struct MHD_Response *built,
+                        const struct http_response *response)
+{
+    const struct http_server *server = req->conn->server;
+
+    assert(!answered(req) && !req->gone);
+    if (!built || !add_headers(built, response)) {
         log_event(LOG_ERROR, "answer_failed",
                   (struct log_field[]){log_str("target", req->target), log_end()});
         if (built) MHD_destroy_response(built);
-        req->failed = true;
+        req->failed = !server->standby || req->stream.on;
+        req->response = req->failed ? NULL : server->standby;
+        if (req->response) req->status = server->handlers.standby->status;
     } else {
         req->response = built;
         req->status = response->status;
@@ -411,6 +434,20 @@ static void start_handles(struct http_server *server)
     (void)uv_timer_start(&server->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 }
 
+static int start_standby(struct http_server *server, struct error *err)
+{
+    const struct http_response *r = server->handlers.standby;
+
+    if (!r) return 0;
+    server->standby =
+        MHD_create_response_from_buffer(r->len, (void *)(uintptr_t)r->body, MHD_RESPMEM_MUST_COPY);
+    if (server->standby && add_headers(server->standby, r) &&
+        MHD_add_response_header(server->standby, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES)
+        return 0;
+    if (server->standby) MHD_destroy_response(server->standby);
+    return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+}
+
 int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const struct http_limits *limits,
                 const struct http_handlers *handlers, struct http_server **out, struct error *err)
 {
@@ -427,11 +464,14 @@ int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const st
     raise_descriptors(&server->limits.connections);
     if (inherited_fd < 0 && (rc = listen_open(address, &server->listen_fd, err))) goto err_open;
     if ((rc = listen_name(server->listen_fd, server->address, err))) goto err_start;
-    if ((rc = start_library(server, err))) goto err_start;
+    if ((rc = start_standby(server, err))) goto err_start;
+    if ((rc = start_library(server, err))) goto err_library;
     start_handles(server);
     *out = server;
     return 0;
 
+err_library:
+    if (server->standby) MHD_destroy_response(server->standby);
 err_start:
     if (inherited_fd < 0) close(server->listen_fd);
 err_open:
@@ -494,6 +534,7 @@ static void on_close(uv_timer_t *timer)
     (void)MHD_run(server->mhd);
     (void)uv_poll_stop(&server->epoll);
     MHD_stop_daemon(server->mhd);
+    if (server->standby) MHD_destroy_response(server->standby);
     assert(!server->conns);
     for (int i = 0; i < (int)(sizeof(handles) / sizeof(handles[0])); i++)
         uv_close(handles[i], on_handle_closed);

@@ -29,6 +29,8 @@ struct http_limits {
 /* What a stream holds for a peer that does not read, besides about twice as much in the kernel. */
 #define HTTP_STREAM_BUFFER 65536
 
+struct http_response;
+
 struct http_handlers {
     /* At the headers: the largest body to accept (bytes), or -1 after http_respond, which refuses at once. */
     int64_t (*admit)(void *arg, struct http_request *req);
@@ -44,6 +46,9 @@ struct http_handlers {
     /* Everything written to the stream has gone out: http_stream_write has room again, and may be called from
      * within.  NULL: nobody needs to know. */
     void (*drained)(void *arg, struct http_request *req);
+    /* What is answered where there is no memory to make an answer; copied when listening begins.  NULL: the
+     * connection closes. */
+    const struct http_response *standby;
 };
 
 /* Everything is copied, but for a body that is taken. */
@@ -132,8 +137,11 @@ void http_respond(struct http_request *req, const struct http_response *response
  * dropped. */
 void http_stream_begin(struct http_request *req, const struct http_response *response, const char *keepalive);
 
-/* Takes all of the bytes or, if they do not fit HTTP_STREAM_BUFFER, none and returns false. */
+/* Takes all of the bytes or, if they do not fit HTTP_STREAM_BUFFER or there is no memory, none and returns
+ * false. */
 bool http_stream_write(struct http_request *req, const void *bytes, size_t len) WARN_UNUSED;
+/* Whether it holds bytes that the peer has not taken; handlers.drained follows then. */
+bool http_stream_waits(const struct http_request *req);
 
 /* The stream ends after what was written and these last bytes, which may exceed the buffer by their length.
  * The peer has 5 s to take it all. */

@@ -53,7 +53,7 @@ struct http_request {
     struct MHD_Response *response;
     struct stream stream;
     int status;
-    bool admitted, discard, too_large, handled, suspended, gone, failed, close;
+    bool admitted, discard, too_large, starved, handled, suspended, gone, failed, close;
 };
 
 #define CONN_BUCKETS 1024
@@ -64,6 +64,7 @@ struct http_server {
     struct http_handlers handlers;
     struct http_stats stats;
     struct MHD_Daemon *mhd;
+    struct MHD_Response *standby; /* handlers.standby, shared by those that it answers */
     struct conn *conns;
     struct conn *buckets[CONN_BUCKETS];
     uv_poll_t listener, epoll;

@@ -130,6 +130,11 @@ bool http_stream_write(struct http_request *req, const void *bytes, size_t len)
     return true;
 }
 
+bool http_stream_waits(const struct http_request *req)
+{
+    return pending(&req->stream) > 0;
+}
+
 void http_stream_end(struct http_request *req, const void *last, size_t len)
 {
     struct stream *s = &req->stream;

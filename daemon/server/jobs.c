@@ -14,7 +14,8 @@
 #include <string.h>
 
 struct jobs {
-    struct job *table;
+    struct job *table;         /* by name */
+    struct job *idlest, *used; /* both ends of the order of use, which takes no memory to change */
     uint32_t resident_max;
 };
 
@@ -39,13 +40,9 @@ static void job_free(struct job *job)
 
 void jobs_free(struct jobs *jobs)
 {
-    struct job *job, *tmp;
-
     if (!jobs) return;
-    HASH_ITER(hh, jobs->table, job, tmp)
-    {
-        jobs_remove(jobs, job);
-    }
+    while (jobs->idlest)
+        jobs_remove(jobs, jobs->idlest);
     free(jobs);
 }
 
@@ -54,9 +51,27 @@ uint32_t jobs_count(const struct jobs *jobs)
     return HASH_COUNT(jobs->table);
 }
 
-static void job_insert(struct jobs *jobs, struct job *job)
+static void use_append(struct jobs *jobs, struct job *job)
+{
+    job->used_before = jobs->used;
+    job->used_after = NULL;
+    *(jobs->used ? &jobs->used->used_after : &jobs->idlest) = job;
+    jobs->used = job;
+}
+
+static void use_unlink(struct jobs *jobs, struct job *job)
+{
+    *(job->used_before ? &job->used_before->used_after : &jobs->idlest) = job->used_after;
+    *(job->used_after ? &job->used_after->used_before : &jobs->used) = job->used_before;
+}
+
+/* False without memory. */
+static bool job_insert(struct jobs *jobs, struct job *job)
 {
     HASH_ADD_STR(jobs->table, name, job);
+    if (!job->hh.tbl) return false;
+    use_append(jobs, job);
+    return true;
 }
 
 struct job *jobs_peek(struct jobs *jobs, const char *name)
@@ -82,13 +97,16 @@ struct job *jobs_add(struct jobs *jobs, const char *name, uint64_t uid, struct j
     snprintf(job->name, sizeof(job->name), "%s", name);
     job_init(spec, job->newest);
     job->rounds_loaded = true; /* the store has none */
-    job_insert(jobs, job);
-    return job;
+    if (job_insert(jobs, job)) return job;
+    free(job->newest);
+    free(job);
+    return NULL;
 }
 
 void jobs_remove(struct jobs *jobs, struct job *job)
 {
     HASH_DEL(jobs->table, job);
+    use_unlink(jobs, job);
     while (job->oldest) {
         struct change *change = job->oldest;
         job->oldest = change->job_next;
@@ -142,8 +160,8 @@ int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, 
     int rc;
 
     if (job) {
-        HASH_DEL(jobs->table, job); /* to the recently used end */
-        job_insert(jobs, job);
+        use_unlink(jobs, job);
+        use_append(jobs, job);
         *out = job;
         return 0;
     }
@@ -154,7 +172,10 @@ int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, 
     }
     if (rc == ST_JOB_NOT_FOUND) return error_set(err, ST_JOB_NOT_FOUND, "job %s does not exist", name);
     if (rc) return rc;
-    job_insert(jobs, job);
+    if (!job_insert(jobs, job)) {
+        job_free(job);
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    }
     jobs_evict(jobs);
     *out = job;
     return 0;
@@ -162,24 +183,23 @@ int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, 
 
 void jobs_evict(struct jobs *jobs)
 {
-    struct job *job, *tmp;
+    struct job *next;
     int looked = 0;
 
-    if (HASH_COUNT(jobs->table) <= jobs->resident_max) return;
-    HASH_ITER(hh, jobs->table, job, tmp)
-    {
+    for (struct job *job = jobs->idlest; job; job = next) {
+        next = job->used_after;
         if (HASH_COUNT(jobs->table) <= jobs->resident_max || ++looked > 64) return;
-        if (!job->hh.next) return; /* the one just used */
+        if (!next) return; /* the one just used */
         if (!job->oldest && !job->pending && !job->holds) jobs_remove(jobs, job);
     }
 }
 
 void jobs_each(struct jobs *jobs, void (*each)(void *arg, struct job *job), void *arg)
 {
-    struct job *job, *tmp;
+    struct job *next;
 
-    HASH_ITER(hh, jobs->table, job, tmp)
-    {
+    for (struct job *job = jobs->idlest; job; job = next) {
+        next = job->used_after;
         each(arg, job);
     }
 }

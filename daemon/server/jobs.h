@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#define HASH_NONFATAL_OOM 1 /* without memory an element is not added, and its hh.tbl is NULL */
 #include <uthash.h>
 
 struct change;
@@ -63,7 +64,8 @@ struct change {
 };
 
 struct job {
-    UT_hash_handle hh; /* in least-recently-used order */
+    UT_hash_handle hh;
+    struct job *used_before, *used_after; /* least recently used first */
     uint64_t uid;
     struct job_spec *spec, *durable_spec; /* the same object unless an update is queued */
     struct job_state *newest, *durable;   /* durable: NULL until the creation is */

@@ -258,8 +258,8 @@ static int run(struct daemon *d)
     api_free(d->api);
     guard_free(d->guard);
     int rc = store_close(d->store, &err);
-    if (rc == ST_STORE_FULL) {
-        log_event(LOG_WARNING, "disk_full",
+    if (rc == ST_STORE_FULL || rc == ST_OUT_OF_MEMORY) {
+        log_event(LOG_WARNING, rc == ST_STORE_FULL ? "disk_full" : "out_of_memory",
                   (struct log_field[]){log_str("error", err.message),
                                        log_str("note", "nothing is lost; the rest is done at the next start"),
                                        log_end()});

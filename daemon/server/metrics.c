@@ -150,7 +150,7 @@ static double open_descriptors(void)
     DIR *dir = opendir("/proc/self/fd");
     double n = -3; /* "." and ".." and the directory itself */
 
-    if (!dir) return 0;
+    if (!dir) return -1;
     while (readdir(dir))
         n++;
     closedir(dir);
@@ -172,6 +172,7 @@ static void print_process(struct buf *out)
     unsigned long long user = 0, sys = 0, start = 0, vsize = 0;
     long resident = 0;
     char text[1024] = "";
+    double descriptors = open_descriptors();
     FILE *file = fopen("/proc/self/stat", "r");
     const char *after;
     size_t n;
@@ -191,7 +192,8 @@ static void print_process(struct buf *out)
     print_value(out, "process_resident_memory_bytes", "gauge", "Resident memory.",
                 (double)resident * (double)sysconf(_SC_PAGESIZE));
     print_value(out, "process_virtual_memory_bytes", "gauge", "Virtual memory.", (double)vsize);
-    print_value(out, "process_open_fds", "gauge", "Open file descriptors.", open_descriptors());
+    if (descriptors >= 0) /* to count them takes one */
+        print_value(out, "process_open_fds", "gauge", "Open file descriptors.", descriptors);
     print_value(out, "process_start_time_seconds", "gauge", "Start, in seconds since 1970.",
                 start_time(start));
 }

@@ -1,8 +1,8 @@
 /* The service's frame: dispatch, and what happens when batches become durable, fail, or are folded.
  *
  * A write is stepped on the job's newest state, queued, and answered when its batch is durable.  A full disk
- * fails the batch and refuses writes until a probe finds room; any other failure of the store ends the
- * process. */
+ * fails the batch and refuses writes until a probe finds room; want of memory fails the batch alone; any
+ * other failure of the store ends the process. */
 #include "server/service_impl.h"
 
 #include "server/log.h"
@@ -287,6 +287,12 @@ static void service_failed(struct service *service, const struct error *err)
         service->full_reason = *err;
         return;
     }
+    if (err->status == ST_OUT_OF_MEMORY) {
+        log_event(LOG_ERROR, "out_of_memory",
+                  (struct log_field[]){log_str("error", err->message), log_end()});
+        service->starved = true; /* the writer's idle work goes on with a probe */
+        return;
+    }
     if (service->failed) return;
     service->failed = true;
     service->draining = true;
@@ -333,6 +339,7 @@ static void on_room(void *arg)
 {
     struct service *service = arg;
 
+    service->starved = false;
     if (!service->full) return;
     service->full = false;
     log_event(LOG_WARNING, "disk_has_room", (struct log_field[]){log_end()});
@@ -347,7 +354,7 @@ static void on_probe(uv_timer_t *timer)
 {
     struct service *service = timer->data;
 
-    if (service->full) commit_probe(service->commit);
+    if (service->full || service->starved) commit_probe(service->commit);
 }
 
 int service_start(uv_loop_t *loop, struct store *store, const struct service_options *options,

@@ -34,6 +34,9 @@ struct service_options {
  * ended well.  What such a method refuses it refuses before service_call returns. */
 typedef void call_done(struct call *call, const ProtobufCMessage *answer, const struct error *err);
 
+/* STREAM_FULL: there is no room for it; ready is called once there is. */
+enum stream_took { STREAM_TOOK, STREAM_FULL, STREAM_NO_MEMORY };
+
 /* One request on its way.  The caller fills the first part and keeps all of it alive until done. */
 struct call {
     const char *method; /* name in the contract: "Report" */
@@ -45,9 +48,9 @@ struct call {
     void *arg;
     const char *peer;   /* who asks, for the history of events */
     int64_t timeout_ms; /* the longest the caller waits; -1: as long as it takes */
-    /* Of a streaming method: takes one message (borrowed), or returns false if there is no room for it.  The
-     * same serial is the same message, handed to several calls.  NULL: only check the request. */
-    bool (*message)(struct call *call, const ProtobufCMessage *message, uint64_t serial);
+    /* Of a streaming method: takes one message (borrowed).  The same serial is the same message, handed to
+     * several calls.  NULL: only check the request. */
+    enum stream_took (*message)(struct call *call, const ProtobufCMessage *message, uint64_t serial);
 
     /* Set by a handler whose answer has to wait for others.  The caller calls it, at most once and only
      * before done, when nobody wants the answer any more; it leads to done at once or later. */

@@ -216,9 +216,12 @@ static void item_settle(struct service *service, struct batch_item *item)
     if (r->change) {
         change_ref(r->change);
     } else if (job && job->durable && job->durable->has_step && r->step <= job->durable->step) {
-        struct error none;
         r->entry = calloc(1, sizeof(*r->entry)); /* it is folded already */
-        if (r->entry && store_find_step(service->reader, job->uid, r->step, r->entry, &none)) {
+        if (!r->entry) {
+            r->failed = true;
+            (void)error_set(&r->err, ST_OUT_OF_MEMORY, "out of memory");
+        } else if (store_find_step(service->reader, job->uid, r->step, r->entry, &r->err)) {
+            r->failed = r->err.status != ST_STEP_IN_PAST;
             report_drop_entry(r);
         }
     }

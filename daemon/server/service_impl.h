@@ -45,6 +45,7 @@ struct service {
     uint64_t watch_serial; /* of the last message to watchers */
     bool unwatchable;      /* watchers were ended */
     bool full, draining, failed;
+    bool starved;   /* the writer had too little memory for its idle work */
     bool releasing; /* nothing waits any more */
     struct pool pool;
     struct batch_call *batches; /* large ones that are not begun in full */

@@ -185,6 +185,7 @@ struct kept_job {
     Google__Protobuf__Timestamp created, updated;
     uint64_t id;
     struct round *round; /* the open one, as the store has it, and those behind it; or NULL */
+    bool starved;        /* no memory for that */
     uint32_t behind, last_step;
     struct round_view view;
 };
@@ -253,7 +254,8 @@ static int keep_contribution(void *arg, const struct store_contribution *c)
     }
     if (!kept->round) {
         kept->round = malloc(round_size(c->ranks.world_size));
-        if (!kept->round) return ST_OUT_OF_MEMORY;
+        kept->starved = !kept->round;
+        if (kept->starved) return ST_OUT_OF_MEMORY;
         round_open(kept->round, c->attempt, c->step, &c->ranks);
         kept->last_step = c->step;
     }
@@ -271,6 +273,7 @@ static int read_rounds(struct listing *l, struct store_reader *reader, struct er
         if (kept[i]->spec->ranks.world_size < 2) continue;
         if (store_list_contributions(reader, kept[i]->id, keep_contribution, kept[i], err))
             return (int)err->status;
+        if (kept[i]->starved) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     }
     return 0;
 }

@@ -150,8 +150,8 @@ static void run_read(uv_work_t *work)
     store_reader_close(reader);
 }
 
-/* STREAM_FULL: the stream takes no more for now.  ST_OUT_OF_MEMORY. */
-#define STREAM_FULL (-1)
+/* NO_ROOM: the stream takes no more for now.  ST_OUT_OF_MEMORY. */
+#define NO_ROOM (-1)
 static int hand_over(struct watcher *w, const struct job_decision *decision, struct error *err)
 {
     Greedylr__V1__WatchJobResponse message = GREEDYLR__V1__WATCH_JOB_RESPONSE__INIT;
@@ -160,10 +160,11 @@ static int hand_over(struct watcher *w, const struct job_decision *decision, str
 
     if (convert_decision(decision, w->watched->name, &inner, &time, err)) return (int)err->status;
     message.decision = &inner;
-    bool taken = w->call->message(w->call, &message.base, ++w->service->watch_serial);
+    enum stream_took took = w->call->message(w->call, &message.base, ++w->service->watch_serial);
 
     convert_decision_clear(&inner);
-    if (!taken) return STREAM_FULL;
+    if (took == STREAM_FULL) return NO_ROOM;
+    if (took == STREAM_NO_MEMORY) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     w->sent = decision->revision;
     return 0;
 }
@@ -207,7 +208,7 @@ static void go_on(struct watcher *w)
 
     while (w->at < w->n && !(rc = hand_over(w, &w->page[w->at].decision, &err)))
         w->at++;
-    if (rc == STREAM_FULL) return; /* until it has room */
+    if (rc == NO_ROOM) return; /* until it has room */
     if (rc) {
         end(w, &err);
         return;
@@ -242,7 +243,7 @@ void watch_decided(struct service *service, const struct change *change)
     decision_message inner;
     Google__Protobuf__Timestamp time;
     struct watcher *next;
-    struct error slow, err;
+    struct error err;
 
     if (!watched) return;
     uint32_t before = watched->revision;
@@ -257,14 +258,18 @@ void watch_decided(struct service *service, const struct change *change)
         next = w->next;
         bool live = !w->reading && !w->page && w->sent >= before;
         if (!live || w->sent >= decision->revision) continue;
-        if (w->call->message(w->call, &message.base, service->watch_serial)) {
+        enum stream_took took = w->call->message(w->call, &message.base, service->watch_serial);
+        if (took == STREAM_TOOK) {
             w->sent = decision->revision;
             continue;
         }
-        (void)error_set(
-            &slow, ST_WATCHER_TOO_SLOW,
-            "decisions came faster than they were read; watch again from the last revision received");
-        end(w, &slow);
+        if (took == STREAM_FULL)
+            (void)error_set(
+                &err, ST_WATCHER_TOO_SLOW,
+                "decisions came faster than they were read; watch again from the last revision received");
+        else
+            (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
+        end(w, &err);
     }
     convert_decision_clear(&inner);
 }
@@ -310,7 +315,9 @@ static struct watched *watch_job(struct service *service, const struct job *job)
     watched->revision = job->durable->revision;
     memcpy(watched->name, job->name, sizeof(watched->name));
     HASH_ADD(hh, service->watched, uid, sizeof(watched->uid), watched);
-    return watched;
+    if (watched->hh.tbl) return watched;
+    free(watched);
+    return NULL;
 }
 
 static int begin(struct service *service, struct call *call, const struct job *job, uint32_t after,

@@ -3,9 +3,15 @@
  * Happy path: a batch of changes is one transaction; a decision is one row appended to `log`, in rowid order,
  * which is all the hot path writes.  COMMIT syncs the WAL before it returns.  Later, off the hot path,
  * sqlite_fold.c moves the log's rows into the history and the newest states into the jobs' rows. Failure
- * modes: a full disk rolls back, and the store goes on; after a failed sync or any other write error the
- * store refuses everything until the process is started again, because what is on disk is not known any more.
- */
+ * modes: a full disk and want of memory roll back, and the store goes on; after a failed sync or any other
+ * write error the store refuses everything until the process is started again, because what is on disk is not
+ * known any more.
+ *
+ * Want of memory is no write error, even in COMMIT.  What was written is known: at worst the whole
+ * transaction is in the WAL and synced, and only the WAL's index in memory does not have it.  The next
+ * transaction begins in the index's place, so it overwrites those frames, or, after a crash, recovery finds
+ * them and they were committed.  Both are what ST_OUT_OF_MEMORY says: the outcome is unknown, and the request
+ * safe to repeat. */
 #include "store/sqlite.h"
 
 #include "store/sqlite_db.h"
@@ -31,6 +37,14 @@ static bool commit_unknown(const sqlite3 *db)
     return code == SQLITE_IOERR_SHMSIZE || code == SQLITE_IOERR_SHMMAP || code == SQLITE_IOERR_SHMOPEN;
 }
 
+/* A rollback for which there was no memory comes first. */
+static int begin(struct store *store, struct error *err)
+{
+    int rc = db_rollback(store->db, err);
+
+    return rc ? rc : writer_run(store, W_BEGIN, "beginning", err);
+}
+
 int writer_end(struct store *store, int rc, struct error *err)
 {
     if (!rc) {
@@ -42,16 +56,16 @@ int writer_end(struct store *store, int rc, struct error *err)
         }
         sqlite3_reset(store->statements[W_COMMIT]);
     }
-    if (rc && db_rollback(store->db, NULL)) rc = ST_STORE_FAILED;
+    if (rc && db_rollback(store->db, NULL) == ST_STORE_FAILED) rc = ST_STORE_FAILED;
     if (rc && err) err->status = (enum status)rc;
     return rc;
 }
 
-/* What a writing call returns: a full disk and a stale change leave the store whole, everything else is the
- * end. */
+/* What a writing call returns: a full disk, want of memory and a stale change leave the store whole,
+ * everything else is the end. */
 static int outcome(struct store *store, int rc, struct error *err)
 {
-    if (!rc || rc == ST_STORE_FULL || rc == ST_STORE_STALE) return rc;
+    if (!rc || rc == ST_STORE_FULL || rc == ST_OUT_OF_MEMORY || rc == ST_STORE_STALE) return rc;
     if (err) err->status = ST_STORE_FAILED;
     store->failed.status = ST_STORE_FAILED;
     memcpy(store->failed.message, err ? err->message : "", err ? sizeof(err->message) : 1);
@@ -299,8 +313,7 @@ int store_commit(struct store *store, const struct store_change *changes, size_t
     if (n == 0) return 0;
     if (store->recovering)
         return error_set(err, ST_STORE_FULL, "there is no room to fold what was written before the start");
-    if ((rc = unfolded_reserve(store, n, err))) return outcome(store, rc, err);
-    if ((rc = writer_run(store, W_BEGIN, "beginning", err))) return outcome(store, rc, err);
+    if ((rc = unfolded_reserve(store, n, err)) || (rc = begin(store, err))) return outcome(store, rc, err);
     for (size_t i = 0; i < n && !rc; i++)
         rc = apply(store, &changes[i], err);
     rc = writer_end(store, rc, err);
@@ -349,8 +362,9 @@ bool store_has_work(const struct store *store)
 static int maintain(struct store *store, bool all, struct error *err)
 {
     bool more;
-    int rc = store->recovering ? recover(store, err) : 0;
+    int rc = db_rollback(store->db, err);
 
+    if (!rc && store->recovering) rc = recover(store, err);
     if (rc) return rc;
     do {
         if (folds(store))
@@ -381,8 +395,9 @@ int store_probe(struct store *store, struct error *err)
 
     if (!err) err = &local;
     if (store->failed.status) return refuse(store, err);
-    rc = store->recovering ? recover(store, err) : 0;
-    if (!rc) rc = writer_run(store, W_BEGIN, "beginning", err);
+    rc = db_rollback(store->db, err);
+    if (!rc && store->recovering) rc = recover(store, err);
+    if (!rc) rc = begin(store, err);
     if (rc) return outcome(store, rc, err);
     rc = writer_end(store, writer_run(store, W_PROBE, "probing", err), err);
     if (!rc)

@@ -58,6 +58,7 @@ static enum status status_of(int code, int system_errno)
     if (no_room(code, system_errno)) return ST_STORE_FULL;
     if ((code & 0xff) == SQLITE_CANTOPEN && (system_errno == EMFILE || system_errno == ENFILE))
         return ST_OVERLOADED;
+    if (code == SQLITE_IOERR_NOMEM) return ST_OUT_OF_MEMORY;
     switch (code & 0xff) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -140,9 +141,12 @@ int db_rollback(sqlite3 *db, struct error *err)
 {
     if (sqlite3_get_autocommit(db)) return 0; /* SQLite itself rolls back on some errors */
     if (sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK && sqlite3_get_autocommit(db)) return 0;
-    (void)db_error(db, "rolling back", err);
-    if (err) err->status = ST_STORE_FAILED;
-    return ST_STORE_FAILED;
+    struct error why;
+    int rc = db_error(db, "rolling back", &why) == ST_OUT_OF_MEMORY ? ST_OUT_OF_MEMORY : ST_STORE_FAILED;
+
+    if (err) *err = why;
+    if (err) err->status = (enum status)rc;
+    return rc;
 }
 
 /* ---- doubles ---- */

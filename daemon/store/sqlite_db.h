@@ -30,7 +30,8 @@ void db_finalize(sqlite3_stmt **statements, size_t n);
 /* Steps a bound statement to its end and resets it. */
 int db_run(sqlite3_stmt *statement, const char *doing, struct error *err) WARN_UNUSED;
 
-/* Ends an open transaction without a trace; succeeds if there is none. */
+/* Ends an open transaction without a trace; succeeds if there is none.  ST_OUT_OF_MEMORY: it is open still,
+ * and has to be rolled back before the next one; ST_STORE_FAILED. */
 int db_rollback(sqlite3 *db, struct error *err) WARN_UNUSED;
 
 /* SQLite has neither NaN nor -0.0.  Those and the infinities go in as blobs of 8 bytes, little-endian, all

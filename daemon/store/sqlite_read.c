@@ -128,6 +128,9 @@ sqlite3_stmt *reader_ready(struct store_reader *reader, enum reader_statement wh
 
 int column_damaged(sqlite3_stmt *s, int at, struct error *err)
 {
+    /* A text may have to be copied to be handed out. */
+    if (sqlite3_errcode(sqlite3_db_handle(s)) == SQLITE_NOMEM)
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     return error_set(err, ST_DATA_DAMAGED, "%s holds something impossible", sqlite3_column_name(s, at));
 }
 
@@ -329,16 +332,16 @@ int store_list_decisions(struct store_reader *reader, const struct store_decisio
                          entry_fn each, void *arg, struct error *err)
 {
     uint32_t left = query->limit, end = 0;
-    int rc =
-        db_run(reader_ready(reader, R_BEGIN), "reading the database", err); /* one view of history and log */
+    int rc = db_rollback(reader->db, err); /* one for which there was no memory */
 
-    if (rc) return rc;
+    if (!rc) rc = db_run(reader_ready(reader, R_BEGIN), "reading the database", err);
+    if (rc) return rc; /* from here on one view of history and log */
     rc = list_entries(reader, R_HISTORY, query, query->after_revision, &left, each, arg, err);
     if (!rc && left) rc = history_end(reader, query->uid, &end, err);
     if (!rc && left)
         rc = list_entries(reader, R_LOG, query, end > query->after_revision ? end : query->after_revision,
                           &left, each, arg, err);
-    if (rc) return db_rollback(reader->db, NULL) ? ST_STORE_FAILED : rc;
+    if (rc) return db_rollback(reader->db, NULL) == ST_STORE_FAILED ? ST_STORE_FAILED : rc;
     return db_run(reader_ready(reader, R_END), "reading the database", err);
 }
 

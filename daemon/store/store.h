@@ -100,12 +100,13 @@ int store_open(const char *dir, const struct store_options *options, struct stor
  * committed, and store_commit is ST_STORE_FULL. */
 bool store_recovering(const struct store *store);
 /* Folds what is left, checkpoints and closes; readers must be closed before.  The store is gone even on
- * failure.  ST_STORE_FULL: nothing is lost, the rest is folded when it is opened again. */
+ * failure.  ST_STORE_FULL, ST_OUT_OF_MEMORY: nothing is lost, the rest is folded when it is opened again. */
 int store_close(struct store *store, struct error *err);
 
 /* Commits all changes in one synced transaction, or none.  Writer thread.
- * Errors: ST_STORE_FULL (no room: nothing happened, the store can go on), ST_STORE_STALE (an expected
- * revision did not hold), ST_STORE_FAILED (any failed sync, any other write error: the process must end). */
+ * Errors: ST_STORE_FULL (no room: nothing happened, the store can go on), ST_OUT_OF_MEMORY (the same, but
+ * after a crash it may turn out to have happened), ST_STORE_STALE (an expected revision did not hold),
+ * ST_STORE_FAILED (any failed sync, any other write error: the process must end). */
 int store_commit(struct store *store, const struct store_change *changes, size_t n,
                  struct error *err) WARN_UNUSED;
 
