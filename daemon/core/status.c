@@ -19,6 +19,17 @@ static const struct code_info codes[] = {[CODE_OK] = {"ok", 200},
 #undef X
 };
 
+static const struct limit_info limits[] = {[LIMIT_NONE] = {"", ""},
+#define X(name, flag, seen) [LIMIT_##name] = {flag, seen},
+                                           LIMITS(X)
+#undef X
+};
+
+const struct limit_info *limit_info(enum limit limit)
+{
+    return &limits[(int)limit > 0 && limit < LIMIT_COUNT ? limit : LIMIT_NONE];
+}
+
 const struct code_info *code_info(enum error_code code)
 {
     return (int)code > 0 && code < CODE_COUNT ? &codes[code] : &codes[CODE_INTERNAL];
@@ -30,14 +41,32 @@ const struct status_info *status_info(enum status status)
     return (int)status > 0 && status < ST_COUNT ? &statuses[status] : &statuses[ST_INTERNAL];
 }
 
+static void fill(struct error *err, enum limit limit, enum status status, const char *fmt, va_list ap)
+    __attribute__((format(printf, 4, 0)));
+static void fill(struct error *err, enum limit limit, enum status status, const char *fmt, va_list ap)
+{
+    if (!err) return;
+    err->status = status;
+    err->limit = limit;
+    if (vsnprintf(err->message, sizeof(err->message), fmt, ap) < 0) err->message[0] = '\0';
+}
+
 int error_set(struct error *err, enum status status, const char *fmt, ...)
 {
     va_list ap;
 
-    if (!err) return (int)status;
-    err->status = status;
     va_start(ap, fmt);
-    if (vsnprintf(err->message, sizeof(err->message), fmt, ap) < 0) err->message[0] = '\0';
+    fill(err, LIMIT_NONE, status, fmt, ap);
+    va_end(ap);
+    return (int)status;
+}
+
+int error_limit(struct error *err, enum limit limit, enum status status, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    fill(err, limit, status, fmt, ap);
     va_end(ap);
     return (int)status;
 }

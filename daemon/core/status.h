@@ -73,6 +73,8 @@ enum error_outcome {
       "Content-Encoding is not served; send the body as it is (identity).")                                  \
     X(BODY_TOO_LARGE, RESOURCE_EXHAUSTED, 413, NOTHING,                                                      \
       "The body is larger than the limit; split it, or raise --max-body or --max-batch-body.")               \
+    X(HEADERS_TOO_LARGE, RESOURCE_EXHAUSTED, 431, NOTHING,                                                   \
+      "The request line and the headers do not fit --connection-memory; send fewer, or raise it.")           \
     X(TOO_MANY_JOBS, RESOURCE_EXHAUSTED, 0, NOTHING,                                                         \
       "The daemon holds as many jobs as --max-jobs allows; delete some or raise it.")                        \
     X(HOST_NOT_ALLOWED, PERMISSION_DENIED, 0, NOTHING,                                                       \
@@ -145,6 +147,36 @@ enum error_outcome {
     X(DATA_NEWER, FAILED_PRECONDITION, 0, NOTHING, "The database was written by a newer greedylrd.")         \
     X(STORE_STALE, ABORTED, 0, NOTHING, "Another writer changed the job first.")
 
+/* Limits: the flag that sets one, or a name for what is fixed, and what a peer sees that meets it.  They are
+ * counted by name (limit_refusals_total). */
+#define LIMITS(X)                                                                                            \
+    X(CONNECTIONS, "max-connections",                                                                        \
+      "idle and slow connections make room; where none can, 503 `OVERLOADED`, but for health and metrics")   \
+    X(PER_ADDRESS, "max-connections-per-address", "the connection closes")                                   \
+    X(HEADER_TIMEOUT, "header-timeout", "the connection closes")                                             \
+    X(REQUEST_TIMEOUT, "request-timeout", "the connection closes")                                           \
+    X(ANSWER_TIMEOUT, "answer-timeout", "the connection closes")                                             \
+    X(STREAM_STALL, "stream stall", "the connection closes: nothing was read for a minute")                  \
+    X(KEEPALIVE_TIMEOUT, "keepalive-timeout", "the connection closes")                                       \
+    X(CONNECTION_MEMORY, "connection-memory", "431 `HEADERS_TOO_LARGE`; 414 or 431 in HTML far beyond it")   \
+    X(BODY, "max-body", "413 `BODY_TOO_LARGE`")                                                              \
+    X(BATCH_BODY, "max-batch-body", "413 `BODY_TOO_LARGE`")
+
+enum limit {
+    LIMIT_NONE = 0,
+#define X(name, flag, seen) LIMIT_##name,
+    LIMITS(X)
+#undef X
+        LIMIT_COUNT
+};
+
+struct limit_info {
+    const char *flag, *seen;
+};
+
+/* A row of the table; limit in [1, LIMIT_COUNT). */
+const struct limit_info *limit_info(enum limit limit);
+
 enum status {
     ST_OK = 0,
 #define X(name, code, http, outcome, doc) ST_##name,
@@ -175,6 +207,7 @@ const struct code_info *code_info(enum error_code code);
 /* What went wrong, for people: names the field, the value and the remedy.  No allocation, no ownership. */
 struct error {
     enum status status;
+    enum limit limit; /* what was met, or LIMIT_NONE */
     char message[ERROR_MESSAGE_MAX];
 };
 
@@ -182,6 +215,10 @@ struct error {
  * Text that does not fit is cut. */
 int error_set(struct error *err, enum status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The same, where a limit was met. */
+int error_limit(struct error *err, enum limit limit, enum status status, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* Puts "context: " in front of the message, on the way up; returns the error's status. */
 int error_wrap(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

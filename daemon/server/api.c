@@ -53,7 +53,7 @@ void api_send_error(struct http_request *http, const struct error *err, enum rpc
         headers[n][0] = "Accept-Post";
         headers[n++][1] = accepted_types(http);
     }
-    metrics_refused(err->status);
+    metrics_refused(err);
     http_respond(http, &(struct http_response){.status = status,
                                                .content_type = "application/json",
                                                .headers = (const char *const(*)[2])headers,
@@ -108,6 +108,7 @@ static void plain_metrics(struct api *api, struct http_request *http)
     metrics_set(METRIC_WATCHERS, service_watchers(api->config.service));
     metrics_set(METRIC_CONNECTIONS_ACCEPTED, (double)stats->accepted);
     metrics_set(METRIC_DEADLINES, (double)stats->deadlines);
+    metrics_set(METRIC_EVICTED, (double)stats->evicted);
     metrics_set(METRIC_PEERS_GONE, (double)stats->gone);
     metrics_set(METRIC_STORE_WRITABLE, service_writable(api->config.service, &err) ? 0 : 1);
     metrics_set(METRIC_JOBS, (double)store_job_count(api->config.store));
@@ -296,6 +297,13 @@ static void on_handle(void *arg, struct http_request *http)
 
     if (plain) {
         plain->handle(api, http);
+        return;
+    }
+    if (http_is_reserve(http)) {
+        (void)error_limit(&err, LIMIT_CONNECTIONS, ST_OVERLOADED,
+                          "there are as many connections as --max-connections allows; repeat the request "
+                          "in a moment");
+        api_send_error(http, &err, face_of(http_target(http)), NULL);
         return;
     }
     struct exchange *x = calloc(1, sizeof(*x));

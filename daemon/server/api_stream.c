@@ -34,7 +34,7 @@ static void finish(struct exchange *x, const struct error *err)
     char space[ERROR_BODY_MAX];
     struct buf last = BUF_FIXED(space);
 
-    if (err) metrics_refused(err->status);
+    if (err) metrics_refused(err);
     stream_encode_end(&x->rpc, err, &last);
     http_stream_end(x->http, last.data, last.len);
 }

@@ -6,9 +6,9 @@
  * run once before the loop sleeps, for all that were resumed: a resumed connection does not make the epoll
  * descriptor readable.
  *
- * The library's own timeout is an idle timer, so deadlines are kept here: a sweep shuts sockets down, and the
- * library then sees a peer that went away.  Suspended connections are out of its sight; the sweep looks after
- * them too.  Answers that go on are in http_stream.c. */
+ * The library's own timeout is an idle timer, so deadlines are kept in http_sweep.c, which looks after
+ * suspended connections too: they are out of the library's sight.  Answers that go on are in http_stream.c.
+ */
 #include "server/http_impl.h"
 
 #include "server/log.h"
@@ -25,12 +25,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SWEEP_MS 500
 /* A refused body up to this size is read and dropped, so that the peer sees the answer and not a reset. */
 #define DISCARD_MAX (256u * 1024)
-/* For the peer to take an answer. */
-#define ANSWER_MS 120000
-#define NO_FDS    64 /* descriptors for everything but connections */
+#define NO_FDS      64 /* descriptors for everything but connections */
 
 /* ---- requests ---- */
 
@@ -42,7 +39,7 @@ static void *on_request_line(void *arg, const char *target, struct MHD_Connectio
     struct conn *conn = info ? info->socket_context : NULL;
     struct http_request *req;
 
-    if (!conn || !target || conn->req) return NULL;
+    if (!conn || !target || conn->req || refuse_target(conn, target)) return NULL;
     req = calloc(1, sizeof(*req));
     if (!req) return NULL;
     req->target = strdup(target);
@@ -92,7 +89,7 @@ static enum MHD_Result send_answer(struct http_request *req)
     enum MHD_Result rc;
 
     if (req->failed) return MHD_NO;
-    if ((req->close || server->quiescing) && req->response != server->standby)
+    if ((req->close || req->conn->reserve || server->quiescing) && req->response != server->standby)
         (void)MHD_add_response_header(req->response, MHD_HTTP_HEADER_CONNECTION, "close");
     rc = MHD_queue_response(req->conn->mhd, (unsigned)req->status, req->response);
     drop_response(req);
@@ -101,38 +98,14 @@ static enum MHD_Result send_answer(struct http_request *req)
             LOG_ERROR, "answer_failed",
             (struct log_field[]){log_str("target", req->target), log_i64("status", req->status), log_end()});
     metrics_http(req->method, req->status);
-    conn_phase(req->conn, req->stream.on && !req->stream.ended ? PHASE_STREAM : PHASE_ANSWER, ANSWER_MS);
+    conn_phase(req->conn, req->stream.on && !req->stream.ended ? PHASE_STREAM : PHASE_ANSWER,
+               server->limits.answer_timeout_ms);
     return rc;
 }
 
 static bool answered(const struct http_request *req)
 {
     return req->response || req->failed;
-}
-
-/* A body that is too large, or that there is no memory for. */
-static void refuse_body(struct http_request *req)
-{
-    const struct http_handlers *handlers = &req->conn->server->handlers;
-    static const char text[] = "The body is too large.\n";
-    struct error err;
-
-    if (req->starved)
-        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
-    else
-        (void)error_set(
-            &err, ST_BODY_TOO_LARGE,
-            "the body is larger than the %zu bytes accepted here; split it, or raise --max-body or "
-            "--max-batch-body",
-            req->limit);
-    if (handlers->refuse)
-        handlers->refuse(handlers->arg, req, &err);
-    else
-        http_respond(req, &(struct http_response){.status = req->starved ? 503 : 413,
-                                                  .content_type = "text/plain; charset=utf-8",
-                                                  .body = text,
-                                                  .len = sizeof(text) - 1});
-    assert(answered(req));
 }
 
 /* Bytes of body to come; UINT64_MAX if unknown. */
@@ -152,9 +125,14 @@ static enum MHD_Result begin_request(struct http_request *req)
 {
     struct http_server *server = req->conn->server;
     bool chunked = http_header(req, "Transfer-Encoding") != NULL, at_once;
+    size_t need = refuse_header_memory(req);
     int64_t limit;
     uint64_t size;
 
+    if (need > server->limits.connection_memory) {
+        req->close = true;
+        return refuse_headers(req, need) ? send_answer(req) : MHD_NO;
+    }
     req->admitted = true;
     server->stats.requests++;
     server->stats.in_flight++;
@@ -215,6 +193,7 @@ static enum MHD_Result finish_request(struct http_request *req)
     if (!answered(req) && !req->handled) {
         req->handled = true;
         conn_phase(req->conn, PHASE_HANDLING, 0);
+        req->conn->reserve = sweep_is_over(server);
         server->handlers.handle(server->handlers.arg, req);
     }
     if (answered(req)) return send_answer(req);
@@ -250,8 +229,7 @@ void http_resume(struct http_request *req)
     MHD_resume_connection(req->conn->mhd);
 }
 
-/* The peer of a suspended request left, or has to. */
-static void abandon(struct http_request *req)
+void http_abandon(struct http_request *req)
 {
     struct http_server *server = req->conn->server;
 
@@ -311,8 +289,7 @@ static void run_library(struct http_server *server)
 {
     server->run_needed = false;
     (void)MHD_run(server->mhd);
-    if (server->paused && !server->quiescing && server->stats.connections < server->limits.connections)
-        conn_pause_listener(server, false);
+    if (server->paused && server->stats.connections < server->paused_at) conn_pause_listener(server, false);
 }
 
 static void on_epoll(uv_poll_t *handle, int status, int events)
@@ -340,34 +317,6 @@ static void on_prepare(uv_prepare_t *handle)
         (void)uv_timer_start(&server->again, on_again, timeout, 0);
 }
 
-static void on_sweep(uv_timer_t *timer)
-{
-    struct http_server *server = timer->data;
-    uint64_t now = uv_now(server->loop);
-    struct conn *next;
-
-    for (struct conn *conn = server->conns; conn; conn = next) {
-        next = conn->next;
-        if (conn->req && conn->req->suspended) {
-            if (conn_has_events(conn, POLLRDHUP))
-                abandon(conn->req);
-            else
-                stream_sweep(conn->req);
-        } else if (conn->deadline && now >= conn->deadline && !conn->shut) {
-            server->stats.deadlines++;
-            conn_shut(conn);
-        } else if (server->quiescing && conn->phase == PHASE_IDLE && !conn_has_events(conn, POLLIN)) {
-            conn_shut(conn);
-        }
-    }
-    if (server->paused) {
-        if (server->stats.connections < server->limits.connections)
-            conn_pause_listener(server, false);
-        else
-            conn_evict_idle(server);
-    }
-}
-
 /* ---- starting and stopping ---- */
 
 static void on_library_log(void *arg, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
@@ -376,6 +325,7 @@ static void on_library_log(void *arg, const char *fmt, va_list args)
     char text[256];
 
     (void)arg;
+    refuse_note_library(fmt, args);
     if (!log_enabled(LOG_DEBUG)) return; /* mostly what peers did wrong */
     vsnprintf(text, sizeof(text), fmt, args);
     text[strcspn(text, "\n")] = '\0';
@@ -384,16 +334,18 @@ static void on_library_log(void *arg, const char *fmt, va_list args)
 
 /* Where there cannot be enough there are fewer connections: the store must never be the one that goes short.
  */
-static void raise_descriptors(uint32_t *connections)
+static void raise_descriptors(struct http_server *server)
 {
     struct rlimit limit;
-    rlim_t want = (rlim_t)*connections + NO_FDS;
+    uint32_t *connections = &server->limits.connections;
+    rlim_t want = (rlim_t)*connections + NO_FDS + HTTP_RESERVE;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= want) return;
     limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= want ? want : limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur >= want) return;
     *connections = limit.rlim_cur > NO_FDS ? (uint32_t)(limit.rlim_cur - NO_FDS) : 1;
+    server->reserve = 0;
     log_event(LOG_WARNING, "few_descriptors",
               (struct log_field[]){log_u64("have", limit.rlim_cur), log_u64("want", want),
                                    log_u64("connections", *connections),
@@ -406,11 +358,11 @@ static int start_library(struct http_server *server, struct error *err)
     server->mhd = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0, NULL,
         NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, server->limits.connection_memory, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)server->limits.connections + 8, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_URI_LOG_CALLBACK,
-        on_request_line, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-        MHD_OPTION_NOTIFY_CONNECTION, conn_on_notify, server, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, server->limits.connection_memory + ANSWER_ROOM,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->limits.connections + HTTP_RESERVE + 8,
+        MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
+        1, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+        server, MHD_OPTION_NOTIFY_CONNECTION, conn_on_notify, server, MHD_OPTION_END);
     if (!server->mhd)
         return error_set(err, ST_INTERNAL, "the HTTP library does not start: %s", strerror(errno));
     return 0;
@@ -424,14 +376,12 @@ static void start_handles(struct http_server *server)
     (void)uv_poll_init(server->loop, &server->epoll, epoll_fd);
     (void)uv_prepare_init(server->loop, &server->prepare);
     (void)uv_timer_init(server->loop, &server->again);
-    (void)uv_timer_init(server->loop, &server->sweep);
     server->handles = 5;
     server->listener.data = server->epoll.data = server->prepare.data = server;
-    server->again.data = server->sweep.data = server;
+    server->again.data = server;
     (void)uv_poll_start(&server->listener, UV_READABLE, conn_on_listener);
     (void)uv_poll_start(&server->epoll, UV_READABLE, on_epoll);
     (void)uv_prepare_start(&server->prepare, on_prepare);
-    (void)uv_timer_start(&server->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 }
 
 static int start_standby(struct http_server *server, struct error *err)
@@ -458,19 +408,26 @@ int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const st
     server->loop = loop;
     server->limits = *limits;
     server->handlers = *handlers;
+    server->reserve = HTTP_RESERVE;
     server->listen_fd = inherited_fd;
     server->inherited = inherited_fd >= 0;
     (void)signal(SIGPIPE, SIG_IGN);
-    raise_descriptors(&server->limits.connections);
+    raise_descriptors(server);
     if (inherited_fd < 0 && (rc = listen_open(address, &server->listen_fd, err))) goto err_open;
     if ((rc = listen_name(server->listen_fd, server->address, err))) goto err_start;
     if ((rc = start_standby(server, err))) goto err_start;
-    if ((rc = start_library(server, err))) goto err_library;
+    if ((rc = start_library(server, err))) goto err_standby;
+    if (sweep_start(server)) {
+        rc = error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+        goto err_library;
+    }
     start_handles(server);
     *out = server;
     return 0;
 
 err_library:
+    MHD_stop_daemon(server->mhd);
+err_standby:
     if (server->standby) MHD_destroy_response(server->standby);
 err_start:
     if (inherited_fd < 0) close(server->listen_fd);
@@ -505,6 +462,7 @@ static void on_handle_closed(uv_handle_t *handle)
 
     if (--server->handles) return;
     if (server->done) server->done(server->done_arg);
+    free(server->polls);
     free(server);
 }
 
@@ -529,7 +487,7 @@ static void on_close(uv_timer_t *timer)
                               (uv_handle_t *)&server->again, (uv_handle_t *)&server->sweep};
 
     for (struct conn *conn = server->conns; conn; conn = conn->next) {
-        if (conn->req && conn->req->suspended) abandon(conn->req);
+        if (conn->req && conn->req->suspended) http_abandon(conn->req);
     }
     (void)MHD_run(server->mhd);
     (void)uv_poll_stop(&server->epoll);
@@ -638,6 +596,11 @@ bool http_target_has_nul(const struct http_request *req)
 
     if (encoded) return true;
     return (uintptr_t)req->version != (uintptr_t)req->raw + strlen(req->target) + 1;
+}
+
+bool http_is_reserve(const struct http_request *req)
+{
+    return req->conn->reserve;
 }
 
 void http_set_user(struct http_request *req, void *user)

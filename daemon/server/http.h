@@ -24,7 +24,13 @@ struct http_limits {
     int request_timeout_ms; /* from there to the whole request */
     int keepalive_ms;       /* from an answer to the next request's line */
     int silence_ms;         /* of a stream, then its keepalive text is sent; 0: never */
+    int answer_timeout_ms;  /* for the peer to take an answer; 0: none */
+    size_t body;            /* what most requests may have; for the counts of refusals */
 };
+
+/* Beyond the limit of connections so many more are taken: those whose request is not complete, and those who
+ * ask how the server is. */
+#define HTTP_RESERVE 32
 
 /* What a stream holds for a peer that does not read, besides about twice as much in the kernel. */
 #define HTTP_STREAM_BUFFER 65536
@@ -40,8 +46,8 @@ struct http_handlers {
      * that admit has seen, never from within admit, handle or http_respond. */
     void (*closed)(void *arg, struct http_request *req);
     void *arg;
-    /* Answers a request that the server itself refuses (a body over admit's limit) with http_respond.  NULL:
-     * a plain text. */
+    /* Answers a request that the server itself refuses (a body over admit's limit; before admit, headers that
+     * do not fit) with http_respond.  NULL: a plain text. */
     void (*refuse)(void *arg, struct http_request *req, const struct error *err);
     /* Everything written to the stream has gone out: http_stream_write has room again, and may be called from
      * within.  NULL: nobody needs to know. */
@@ -65,9 +71,9 @@ struct http_response {
 
 struct http_stats {
     uint64_t accepted;               /* connections taken */
-    uint64_t refused_addresses;      /* connections refused for per_address */
     uint64_t requests;               /* that admit has seen */
     uint64_t deadlines;              /* connections shut down at a deadline */
+    uint64_t evicted;                /* connections shut down for others */
     uint64_t gone;                   /* peers that left an outstanding answer */
     uint32_t connections, in_flight; /* now */
     uint32_t streams;                /* of in_flight, those begun and not ended */
@@ -112,6 +118,9 @@ const uint8_t *http_body(const struct http_request *req, size_t *len);     /* fr
 const char *http_peer(const struct http_request *req);                     /* "127.0.0.1:50412", "unix" */
 const char *http_local(const struct http_request *req); /* local IP address, no port; "unix" */
 bool http_is_loopback_or_unix(const struct http_request *req);
+/* From handle on: whether it came when there were as many connections as may be; its answer closes its own.
+ */
+bool http_is_reserve(const struct http_request *req);
 /* Calls each for every header line in order; name_len and value_len may cover NULs. */
 void http_each_header(const struct http_request *req,
                       void (*each)(void *arg, const char *name, size_t name_len, const char *value,

@@ -1,10 +1,12 @@
 /* Connections: accepted here, counted by address, handed to the library, kept in a list for the sweep.
  *
- * At the limit, or without descriptors, accepting pauses and the peers wait in the backlog; the sweep and
- * every closed connection take it up again. */
+ * At the limit a connection makes room (http_sweep.c), or the new one is taken in reserve.  Without either,
+ * or without descriptors, accepting pauses and the peers wait in the backlog; the sweep and every closed
+ * connection take it up again. */
 #include "server/http_impl.h"
 
 #include "server/log.h"
+#include "server/metrics.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -62,6 +64,11 @@ static bool count_peer(struct http_server *server, struct conn *conn)
     return true;
 }
 
+static bool is_asking(enum phase phase)
+{
+    return phase == PHASE_HEADERS || phase == PHASE_BODY;
+}
+
 static void conn_free(struct conn *conn)
 {
     struct http_server *server = conn->server;
@@ -77,6 +84,7 @@ static void conn_free(struct conn *conn)
     else
         server->conns = conn->next;
     if (conn->next) conn->next->prev = conn->prev;
+    server->asking -= is_asking(conn->phase);
     server->stats.connections--;
     free(conn);
 }
@@ -90,8 +98,11 @@ void conn_shut(struct conn *conn)
 
 void conn_phase(struct conn *conn, enum phase phase, int timeout_ms)
 {
+    conn->server->asking -= is_asking(conn->phase);
+    conn->server->asking += is_asking(phase);
     conn->phase = phase;
-    conn->deadline = timeout_ms > 0 ? uv_now(conn->server->loop) + (uint64_t)timeout_ms : 0;
+    conn->since = uv_now(conn->server->loop);
+    conn->deadline = timeout_ms > 0 ? conn->since + (uint64_t)timeout_ms : 0;
 }
 
 /* Hands an accepted socket to the library, which closes it in any case. */
@@ -108,7 +119,7 @@ static void conn_start(struct http_server *server, int fd, const struct sockaddr
     conn->fd = fd;
     conn->address = *address;
     if (!count_peer(server, conn)) {
-        server->stats.refused_addresses++;
+        metrics_limit(LIMIT_PER_ADDRESS);
         close(fd);
         free(conn);
         return;
@@ -151,26 +162,25 @@ bool conn_has_events(const struct conn *conn, short events)
     return poll(&poller, 1, 0) > 0;
 }
 
-void conn_evict_idle(struct http_server *server)
-{
-    struct conn *oldest = NULL;
-
-    for (struct conn *conn = server->conns; conn; conn = conn->next) {
-        if (conn->phase == PHASE_IDLE && !conn->shut && (!oldest || conn->deadline < oldest->deadline) &&
-            !conn_has_events(conn, POLLIN))
-            oldest = conn;
-    }
-    if (oldest) conn_shut(oldest);
-}
-
 void conn_pause_listener(struct http_server *server, bool pause)
 {
     if (server->paused == pause || server->listen_fd < 0) return;
     server->paused = pause;
+    server->paused_at = server->stats.connections;
     if (pause)
         (void)uv_poll_stop(&server->listener);
     else
         (void)uv_poll_start(&server->listener, UV_READABLE, conn_on_listener);
+}
+
+/* For now: at the limit a connection makes room; where none can, there is the reserve. */
+static bool is_full(struct http_server *server)
+{
+    if (server->stats.connections < server->limits.connections) return false;
+    if (sweep_evict(server)) return true;
+    if (server->stats.connections < server->limits.connections + server->reserve) return false;
+    sweep_soon(server);
+    return true;
 }
 
 void conn_on_listener(uv_poll_t *handle, int status, int events)
@@ -184,9 +194,8 @@ void conn_on_listener(uv_poll_t *handle, int status, int events)
         socklen_t len = sizeof(address);
         int fd;
 
-        if (server->stats.connections >= server->limits.connections) {
+        if (is_full(server)) {
             conn_pause_listener(server, true);
-            conn_evict_idle(server);
             return;
         }
         fd = accept4(server->listen_fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -196,7 +205,7 @@ void conn_on_listener(uv_poll_t *handle, int status, int events)
             log_event(LOG_WARNING, "accept_failed",
                       (struct log_field[]){log_str("error", strerror(errno)), log_end()});
             conn_pause_listener(server, true); /* the sweep tries again */
-            conn_evict_idle(server);
+            (void)sweep_evict(server);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
             return;

@@ -1,4 +1,4 @@
-/* What http.c and http_conn.c share. */
+/* What the files of the HTTP server share. */
 #ifndef GREEDYLRD_SERVER_HTTP_IMPL_H
 #define GREEDYLRD_SERVER_HTTP_IMPL_H
 
@@ -7,9 +7,11 @@
 #include "server/listen.h"
 
 #include <microhttpd.h>
+#include <stdarg.h>
 #include <sys/socket.h>
 
 enum phase {
+    PHASE_NONE,
     PHASE_HEADERS, /* accepted, or in the middle of headers */
     PHASE_BODY,
     PHASE_HANDLING, /* the service has it; no deadline */
@@ -27,7 +29,9 @@ struct conn {
     int fd;
     enum phase phase;
     bool counted, shut;
-    uint64_t deadline; /* loop time, ms; 0: none */
+    bool reserve;             /* its request came when there were as many as may be */
+    bool left;                /* the peer has said all it will say */
+    uint64_t since, deadline; /* of the phase; loop time, ms; deadline 0: none */
     unsigned bucket;
     struct sockaddr_storage address;
     char peer[64], local[64]; /* made when asked for */
@@ -66,11 +70,15 @@ struct http_server {
     struct MHD_Daemon *mhd;
     struct MHD_Response *standby; /* handlers.standby, shared by those that it answers */
     struct conn *conns;
+    struct pollfd *polls; /* the sweep's, one for each connection */
     struct conn *buckets[CONN_BUCKETS];
     uv_poll_t listener, epoll;
     uv_prepare_t prepare;
     uv_timer_t again, sweep;
     int listen_fd, handles;
+    uint32_t asking;    /* connections whose request is not complete */
+    uint32_t reserve;   /* HTTP_RESERVE; 0 where descriptors are few */
+    uint32_t paused_at; /* connections there were; fewer, and the listener goes on */
     bool inherited, run_needed, paused, quiescing, closing;
     char address[LISTEN_ADDRESS_MAX];
     void (*done)(void *arg);
@@ -79,6 +87,9 @@ struct http_server {
 
 /* Lets the library go on with a suspended request. */
 void http_resume(struct http_request *req);
+
+/* The peer of a suspended request left, or has to. */
+void http_abandon(struct http_request *req);
 
 /* Makes `built`, which may be NULL, the answer: headers, status and what else `response` says of it. */
 void http_take_response(struct http_request *req, struct MHD_Response *built,
@@ -100,8 +111,35 @@ void conn_shut(struct conn *conn);
 /* Whether it has one of the events of poll() now. */
 bool conn_has_events(const struct conn *conn, short events);
 
-/* At the limit the connection that has been idle for longest, and has no request on its way, makes room. */
-void conn_evict_idle(struct http_server *server);
+/* ---- http_sweep.c ---- */
+
+/* From now on deadlines are kept, and peers that leave are noticed.  -1: out of memory. */
+int sweep_start(struct http_server *server);
+
+/* A connection makes room now, if one can. */
+bool sweep_evict(struct http_server *server);
+/* Looks again before long: who is slow is known by then. */
+void sweep_soon(struct http_server *server);
+/* Whether a request that has just come is over the limit: no connection makes room for it. */
+bool sweep_is_over(struct http_server *server);
+
+/* ---- http_refuse.c ---- */
+
+/* What a connection's memory has beyond its limit: answers whose headers have to fit there. */
+#define ANSWER_ROOM 512
+
+/* Answers that the body is too large, or that there is no memory for it. */
+void refuse_body(struct http_request *req);
+/* What request line and headers take of the connection's memory. */
+size_t refuse_header_memory(const struct http_request *req);
+/* Whether a request line is one that the library would drop without an answer; the peer has been told then.
+ */
+bool refuse_target(struct conn *conn, const char *target);
+/* Answers that `need` bytes of it are too many; false if there is not even room for that: the peer has been
+ * told, and the connection has to end. */
+bool refuse_headers(struct http_request *req, size_t need);
+/* What the library logs tells which requests it refused itself; they are counted. */
+void refuse_note_library(const char *fmt, va_list args) __attribute__((format(printf, 1, 0)));
 
 void conn_on_listener(uv_poll_t *handle, int status, int events);
 void conn_pause_listener(struct http_server *server, bool pause);

@@ -187,9 +187,11 @@ static int start_parts(struct daemon *d, struct error *err)
                                       .history_limit = o->history_limit};
     struct http_limits limits = {.connections = o->max_connections,
                                  .per_address = o->max_connections_per_address,
+                                 .body = o->max_body,
                                  .connection_memory = o->connection_memory,
                                  .header_timeout_ms = (int)o->header_timeout_ms,
                                  .request_timeout_ms = (int)o->request_timeout_ms,
+                                 .answer_timeout_ms = (int)o->answer_timeout_ms,
                                  .keepalive_ms = (int)o->keepalive_timeout_ms,
                                  .silence_ms = (int)o->watch_keepalive_ms};
     int fd = -1;

@@ -12,8 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LABELS_MAX 64
+#define LABELS_MAX 96
 _Static_assert(ST_COUNT <= LABELS_MAX, "every status has a cell");
+_Static_assert(LIMIT_COUNT <= LABELS_MAX, "every limit has a cell");
 _Static_assert(ACTION_COUNT <= LABELS_MAX, "every action has a cell");
 
 static const struct metric_row {
@@ -46,6 +47,7 @@ static const char *label_word(enum metric metric, int label)
     case METRIC_DECISIONS: return label < ACTION_COUNT ? action_words[label] : NULL;
     case METRIC_REFUSALS:
         return label > 0 && label < ST_COUNT ? status_info((enum status)label)->reason : NULL;
+    case METRIC_LIMITS: return label > 0 && label < LIMIT_COUNT ? limit_info((enum limit)label)->flag : NULL;
     default: return NULL;
     }
 }
@@ -72,9 +74,15 @@ void metrics_commit(size_t changes, double seconds)
     cells[METRIC_COMMIT_CHANGES][0] += (double)changes;
 }
 
-void metrics_refused(enum status status)
+void metrics_limit(enum limit limit)
 {
-    metrics_add(METRIC_REFUSALS, (int)status, 1);
+    if (limit) metrics_add(METRIC_LIMITS, (int)limit, 1);
+}
+
+void metrics_refused(const struct error *err)
+{
+    metrics_add(METRIC_REFUSALS, (int)err->status, 1);
+    metrics_limit(err->limit);
 }
 
 void metrics_http(const char *method, int status)

@@ -20,6 +20,9 @@
     X(COMMIT_CHANGES, "commit_changes_total", "counter", NULL,                                               \
       "Changes in all commits; divided by commits_total, the mean batch.")                                   \
     X(REFUSALS, "refusals_total", "counter", "reason", "Requests refused, by the error's reason.")           \
+    X(LIMITS, "limit_refusals_total", "counter", "limit", "What met a limit, by the flag that sets it.")     \
+    X(EVICTED, "connections_evicted_total", "counter", NULL,                                                 \
+      "Idle and slow connections that made room for others.")                                                \
     X(CONNECTIONS_ACCEPTED, "connections_accepted_total", "counter", NULL, "Connections taken.")             \
     X(DEADLINES, "connection_deadlines_total", "counter", NULL, "Connections shut down at a deadline.")      \
     X(PEERS_GONE, "peers_gone_total", "counter", NULL, "Peers that left while an answer was outstanding.")   \
@@ -50,12 +53,15 @@ enum report_result {
     REPORT_RESULT_COUNT
 };
 
-/* label: enum report_result, enum action or enum status, as the metric says; 0 for those without. */
+/* label: enum report_result, enum action, enum status or enum limit, as the metric says; 0 for those without.
+ */
 void metrics_add(enum metric metric, int label, double n);
 void metrics_set(enum metric metric, double value); /* of those without a label */
 
 void metrics_commit(size_t changes, double seconds);
-void metrics_refused(enum status status);
+void metrics_limit(enum limit limit);
+/* The error of a refused request: its reason, and the limit that was met. */
+void metrics_refused(const struct error *err);
 void metrics_http(const char *method, int status);
 
 /* Everything, with build_info and process_*; also reads /proc/self. */

@@ -71,6 +71,8 @@ static const struct row {
      "for the headers of a request to arrive"},
     {"request-timeout", "TIME", "10s", KIND_DURATION, AT(request_timeout_ms), 100, 3600000, NULL,
      "for the rest of a request to arrive"},
+    {"answer-timeout", "TIME", "2m", KIND_DURATION, AT(answer_timeout_ms), 100, 3600000, NULL,
+     "for the peer to take an answer"},
     {"keepalive-timeout", "TIME", "10m", KIND_DURATION, AT(keepalive_timeout_ms), 100, 86400000, NULL,
      "how long a connection may be idle"},
     {"max-watchers", "N", "1000", KIND_COUNT, AT(max_watchers), 0, 1000000, NULL,

@@ -194,3 +194,31 @@ Test(server_log, long_values_are_cut_and_closed)
         cr_expect(n <= 299 && !strcmp(line + n - 3, "\"}\n"), "%s", line);
     }
 }
+
+static const char *preset_of(const char *flag)
+{
+    for (size_t i = 0; options_doc(i).flag; i++) {
+        if (!strcmp(options_doc(i).flag, flag)) return options_doc(i).preset;
+    }
+    return strchr(flag, ' ') ? "fixed" : NULL;
+}
+
+Test(server_options, limits_are_documented)
+{
+    FILE *f = fopen("proto/PROTOCOL.md", "r");
+    static char text[1 << 20], row[1024];
+    size_t n;
+
+    cr_assert_neq(f, NULL, "run from the root of the repository");
+    n = fread(text, 1, sizeof(text) - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    for (int i = 1; i < LIMIT_COUNT; i++) {
+        const struct limit_info *limit = limit_info((enum limit)i);
+        const char *preset = preset_of(limit->flag);
+
+        cr_assert_neq(preset, NULL, "%s is no option", limit->flag);
+        snprintf(row, sizeof(row), "| `%s` | %s | %s |", limit->flag, preset, limit->seen);
+        cr_expect(strstr(text, row) != NULL, "proto/PROTOCOL.md lacks: %s", row);
+    }
+}
