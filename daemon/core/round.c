@@ -183,6 +183,22 @@ void round_record(const struct round *round, uint8_t *out)
     }
 }
 
+bool round_record_check(const uint8_t *record, size_t len, uint32_t n)
+{
+    struct state_io io = {.in = record, .len = len, .reading = true};
+    uint32_t before = 0, rank;
+    double value;
+
+    if (len != (size_t)n * RECORD_BYTES) return false;
+    for (uint32_t i = 0; i < n; i++) {
+        state_io_u32(&io, &rank);
+        state_io_f64(&io, &value);
+        if (rank >= RANKS_MAX || (i && rank <= before)) return false;
+        before = rank;
+    }
+    return true;
+}
+
 bool round_record_find(const uint8_t *record, size_t len, uint32_t rank, double *value)
 {
     size_t low = 0, high = len / RECORD_BYTES;

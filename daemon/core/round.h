@@ -62,6 +62,8 @@ void round_event(struct round *round, const struct job_state *state, struct job_
  * Little-endian: for each rank that reported, ascending, u32 rank and f64 value. */
 size_t round_record_size(const struct round *round);
 void round_record(const struct round *round, uint8_t *out);
+/* Whether the bytes are a record of n ranks. */
+bool round_record_check(const uint8_t *record, size_t len, uint32_t n);
 /* Whether rank is in the record, and its value.  A record that is damaged holds nobody. */
 bool round_record_find(const uint8_t *record, size_t len, uint32_t rank, double *value);
 

@@ -6,6 +6,7 @@
  * unreadable, 4 data newer than the binary. */
 #include "rpc/json.h"
 #include "server/api.h"
+#include "server/inspect.h"
 #include "server/log.h"
 #include "server/options.h"
 #include "server/sd.h"
@@ -49,9 +50,10 @@ struct daemon {
     int exit_code;
 };
 
-static int exit_code_of(const struct error *err)
+static int exit_code_of(enum status status)
 {
-    switch (err->status) {
+    switch (status) {
+    case ST_OK: return EXIT_CLEAN;
     case ST_CONFIG_INVALID: return EXIT_USAGE;
     case ST_DATA_DIR_IN_USE:
     case ST_DATA_DIR_UNREADABLE:
@@ -64,7 +66,7 @@ static int exit_code_of(const struct error *err)
 static int refuse(const struct error *err)
 {
     fprintf(stderr, "greedylrd: %s\n", err->message);
-    return exit_code_of(err);
+    return exit_code_of(err->status);
 }
 
 /* ---- the end ---- */
@@ -287,6 +289,9 @@ int main(int argc, char **argv)
         options_help(stdout);
     } else if (d.options.version) {
         puts("greedylrd " GREEDYLRD_VERSION);
+    } else if (d.options.check) {
+        json_init();
+        code = exit_code_of((enum status)inspect_check(d.options.check, d.options.history_limit, stdout));
     } else {
         log_open(d.options.log_level, d.options.log_format);
         if (d.options.check_config) {

@@ -13,7 +13,18 @@
 #define ENV_PREFIX "GREEDYLRD_"
 #define STATE_DIR  "/var/lib/greedylrd"
 
-enum kind { KIND_TEXT, KIND_LIST, KIND_SET, KIND_FLAG, KIND_SIZE, KIND_COUNT, KIND_DURATION, KIND_CHOICE };
+/* KIND_TASK is something to do instead of serving: without an environment variable, with min arguments. */
+enum kind {
+    KIND_TEXT,
+    KIND_LIST,
+    KIND_SET,
+    KIND_FLAG,
+    KIND_SIZE,
+    KIND_COUNT,
+    KIND_DURATION,
+    KIND_CHOICE,
+    KIND_TASK
+};
 
 /* min and max are bytes, a number or milliseconds; words are those of a choice or a set, by value or by bit.
  */
@@ -85,10 +96,12 @@ static const struct row {
      "jobs kept in memory; others are read from the store when needed"},
     {"history-limit", "N", "0", KIND_COUNT, AT(history_limit), 0, UINT32_MAX, NULL,
      "decisions kept for each job, besides those that a retry or a rewind to the start needs; 0: all"},
-    {"check-config", NULL, NULL, KIND_FLAG, AT(check_config), 0, 0, NULL,
+    {"check", "DIR", NULL, KIND_TASK, AT(check), 1, 0, NULL,
+     "say how the data directory is, then end; reads only, also while a daemon runs on it"},
+    {"check-config", NULL, NULL, KIND_TASK, AT(check_config), 0, 0, NULL,
      "check and print the options, then end"},
-    {"version", NULL, NULL, KIND_FLAG, AT(version), 0, 0, NULL, "print the version, then end"},
-    {"help", NULL, NULL, KIND_FLAG, AT(help), 0, 0, NULL, "print this, then end"},
+    {"version", NULL, NULL, KIND_TASK, AT(version), 0, 0, NULL, "print the version, then end"},
+    {"help", NULL, NULL, KIND_TASK, AT(help), 0, 0, NULL, "print this, then end"},
 #undef AT
 #undef WORDS
 };
@@ -248,6 +261,9 @@ static int set_row(struct options *o, const struct row *row, const char *source,
                    struct error *err)
 {
     switch (row->kind) {
+    case KIND_TASK:
+        if (!row->min) return set_flag(o, row, source, value, err);
+        return set_text(o, row, source, value, err);
     case KIND_TEXT: return set_text(o, row, source, value, err);
     case KIND_LIST:
     case KIND_SET: return set_words(o, row, source, value, err);
@@ -292,7 +308,7 @@ static int parse_environment(struct options *o, struct error *err)
         char name[64];
         const char *value;
 
-        if (rows[i].kind == KIND_FLAG && rows[i].offset != offsetof(struct options, no_auto_create)) continue;
+        if (rows[i].kind == KIND_TASK) continue;
         env_name(&rows[i], name, sizeof(name));
         value = getenv(name);
         if (value && *value && set_row(o, &rows[i], name, value, err)) return (int)err->status;
@@ -316,7 +332,7 @@ static int parse_flags(struct options *o, int argc, char **argv, struct error *e
                              *flag == '-' ? "option" : "argument");
         snprintf(source, sizeof(source), "--%s", row->flag);
         if (flag[len] == '=') value = flag + len + 1;
-        if (row->kind == KIND_FLAG && !value) value = "true";
+        if (!row->argument && !value) value = "true";
         if (!value && i + 1 < argc) value = argv[++i];
         if (!value)
             return error_set(err, ST_CONFIG_INVALID, "%s: needs a value: --%s %s", source, row->flag,
@@ -341,7 +357,7 @@ static int check_together(struct options *o, struct error *err)
         return error_wrap(err, "--listen");
     if (!o->data_dir && state && *state) o->data_dir = strndup(state, strcspn(state, ":"));
     if (!o->data_dir && !stat(STATE_DIR, &info) && S_ISDIR(info.st_mode)) o->data_dir = strdup(STATE_DIR);
-    if (!o->data_dir)
+    if (!o->data_dir && !o->check)
         return error_set(
             err, ST_CONFIG_INVALID,
             "--data-dir: say where jobs are kept, for example --data-dir ./greedylrd-data (" STATE_DIR
@@ -374,6 +390,7 @@ void options_free(struct options *o)
     forget_list(o);
     free(o->listen);
     free(o->data_dir);
+    free(o->check);
     memset(o, 0, sizeof(*o));
 }
 
@@ -415,6 +432,7 @@ static void print_row(const struct options *o, const struct row *row, FILE *out)
         }
         break;
     case KIND_CHOICE: fprintf(out, " %s", row->words[*(const unsigned *)(const void *)at]); break;
+    case KIND_TASK: break;
     case KIND_FLAG: fprintf(out, " %s", *(const bool *)at ? "true" : "false"); break;
     case KIND_SIZE:
     case KIND_COUNT:
@@ -431,8 +449,7 @@ static void print_row(const struct options *o, const struct row *row, FILE *out)
 void options_print(const struct options *o, FILE *out)
 {
     for (size_t i = 0; i < ROWS; i++) {
-        if (rows[i].kind != KIND_FLAG || rows[i].offset == offsetof(struct options, no_auto_create))
-            print_row(o, &rows[i], out);
+        if (rows[i].kind != KIND_TASK) print_row(o, &rows[i], out);
     }
 }
 

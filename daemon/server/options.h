@@ -16,7 +16,7 @@
 
 struct options {
     char *listen;
-    char *data_dir; /* never NULL after options_parse, unless help or version is set */
+    char *data_dir; /* never NULL after options_parse, unless there is something else to do */
     char **allow_hosts;
     size_t n_allow_hosts;
     unsigned insecure; /* INSECURE_... */
@@ -37,6 +37,7 @@ struct options {
     uint32_t resident_jobs;
     uint32_t history_limit; /* decisions kept for each job; 0: all */
     bool check_config, version, help;
+    char *check; /* a data directory to look at; NULL: none */
 };
 
 /* Fills *options from the defaults, the environment (GREEDYLRD_<FLAG>) and argv; options_free it in any case.

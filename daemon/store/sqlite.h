@@ -14,6 +14,13 @@
     "at_max, plateaued, applied_mismatch, superseded, lrs, reason, request_id, state, actor, ranks, round, " \
     "shadow"
 
+/* The same of a row of the log that is called l. */
+#define LOG_LIST                                                                                             \
+    "l.job, l.revision, l.attempt, l.step, l.action, l.time_us, l.value, l.smoothed, l.best, l.num_good, "   \
+    "l.num_bad, l.stage, l.at_min, l.at_max, l.plateaued, l.applied_mismatch, l.superseded, l.lrs, "         \
+    "l.reason, "                                                                                             \
+    "l.request_id, l.state, l.actor, l.ranks, l.round, l.shadow"
+
 /* "'raise','cut',...": the words of the actions of a kind, for IN (...). */
 #define SQL_WORD_1(word)                              "'" word "',"
 #define SQL_WORD_0(word)                              ""

@@ -13,12 +13,16 @@
 
 int db_open(const char *path, bool readonly, sqlite3 **out, struct error *err)
 {
-    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
-                (readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE);
+    return db_open_vfs(path, readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE, NULL, out, err);
+}
+
+int db_open_vfs(const char *path, int flags, const char *vfs, sqlite3 **out, struct error *err)
+{
     sqlite3 *db = NULL;
     int rc;
 
-    if (sqlite3_open_v2(path, &db, flags, NULL) != SQLITE_OK) {
+    flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    if (sqlite3_open_v2(path, &db, flags, vfs) != SQLITE_OK) {
         rc = db ? db_error(db, "opening the database", err)
                 : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
         sqlite3_close(db);

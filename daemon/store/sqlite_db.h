@@ -11,6 +11,8 @@
 
 /* Opens an existing database.  Nothing is checked and nothing written yet; closing never checkpoints. */
 int db_open(const char *path, bool readonly, sqlite3 **out, struct error *err) WARN_UNUSED;
+/* The same with SQLite's flags and VFS. */
+int db_open_vfs(const char *path, int flags, const char *vfs, sqlite3 **out, struct error *err) WARN_UNUSED;
 void db_close(sqlite3 *db);
 
 /* What the connection's last error means: ST_STORE_FULL (no room), ST_OVERLOADED (no descriptor),

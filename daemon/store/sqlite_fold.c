@@ -15,12 +15,6 @@
 #define REAP_ROWS  "2000"
 #define LIMIT_ROWS "20000"
 
-#define LOG_LIST                                                                                             \
-    "l.job, l.revision, l.attempt, l.step, l.action, l.time_us, l.value, l.smoothed, l.best, l.num_good, "   \
-    "l.num_bad, l.stage, l.at_min, l.at_max, l.plateaued, l.applied_mismatch, l.superseded, l.lrs, "         \
-    "l.reason, "                                                                                             \
-    "l.request_id, l.state, l.actor, l.ranks, l.round, l.shadow"
-
 /* Rows ?1 < n <= ?1 + CHUNK of the pass; the last of each job in the pass. */
 #define CHUNK   "p.n>?1 AND p.n<=?1+" TEXT(STORE_STEP_ROWS)
 #define IS_LAST "NOT EXISTS(SELECT 1 FROM temp.pass q WHERE q.n=p.n+1 AND q.job=p.job)"

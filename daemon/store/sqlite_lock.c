@@ -27,8 +27,15 @@ static int unusable(const char *what, struct error *err)
 static int in_use(const char *dir, int fd, struct error *err)
 {
     char pid[24] = "";
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
 
+    /* Those who only look have a lock that tells whose it is. */
+    if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_RDLCK && lock.l_pid > 0)
+        return error_set(err, ST_DATA_DIR_IN_USE,
+                         "data directory %s is being read by process %ld, a --check or --backup; start again "
+                         "when it has ended",
+                         dir, (long)lock.l_pid);
     if (n > 0) pid[strspn(pid, "0123456789")] = '\0';
     return error_set(err, ST_DATA_DIR_IN_USE, "data directory %s is in use by process %s", dir,
                      pid[0] ? pid : "(unknown)");

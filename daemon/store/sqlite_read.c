@@ -82,23 +82,30 @@ static int find_newest(struct store_reader *reader, struct error *err)
                    "reading the log", err);
 }
 
-int store_reader_open(struct store *store, struct store_reader **out, struct error *err)
+int reader_on(const struct store *store, sqlite3 *db, struct store_reader **out, struct error *err)
 {
     struct store_reader *reader = calloc(1, sizeof(*reader));
     int rc;
 
     if (!reader) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
-    if ((rc = schema_open_reader(store->path, &reader->db, err))) goto err_open;
-    reader->store = store;
-    if ((rc = find_newest(reader, err))) goto err_prepare;
-    if ((rc = db_prepare(reader->db, reader_sql, reader->statements, R_COUNT, err))) goto err_prepare;
-    *out = reader;
-    return 0;
+    *reader = (struct store_reader){.store = store, .db = db};
+    rc = find_newest(reader, err);
+    if (!rc) rc = db_prepare(db, reader_sql, reader->statements, R_COUNT, err);
+    if (rc)
+        free(reader);
+    else
+        *out = reader;
+    return rc;
+}
 
-err_prepare:
-    db_close(reader->db);
-err_open:
-    free(reader);
+int store_reader_open(struct store *store, struct store_reader **out, struct error *err)
+{
+    sqlite3 *db;
+    int rc = schema_open_reader(store->path, &db, err);
+
+    if (rc) return rc;
+    rc = reader_on(store, db, out, err);
+    if (rc) db_close(db);
     return rc;
 }
 
@@ -226,7 +233,7 @@ void store_entry_clear(struct store_entry *entry)
     entry->decision.shadow_len = 0;
 }
 
-static int read_entry(sqlite3_stmt *s, struct store_entry *out, struct error *err)
+int reader_entry(sqlite3_stmt *s, struct store_entry *out, struct error *err)
 {
     struct job_decision *d = &out->decision;
     size_t groups;
@@ -251,7 +258,7 @@ static int find_one(struct store_reader *reader, sqlite3_stmt *s, struct store_e
     int step = sqlite3_step(s), rc;
 
     if (step == SQLITE_ROW)
-        rc = read_entry(s, out, err);
+        rc = reader_entry(s, out, err);
     else if (step == SQLITE_DONE)
         rc = error_set(err, ST_STEP_IN_PAST, "the history has no such decision");
     else
@@ -305,7 +312,7 @@ static int list_entries(struct store_reader *reader, enum reader_statement which
     sqlite3_bind_int(s, 5, query->superseded);
     sqlite3_bind_int64(s, 6, *left);
     while (!rc && *left && (step = sqlite3_step(s)) == SQLITE_ROW) {
-        rc = read_entry(s, &entry, err);
+        rc = reader_entry(s, &entry, err);
         if (rc) break;
         --*left;
         if (each(arg, &entry)) *left = 0;

@@ -30,10 +30,17 @@ struct store_reader {
     sqlite3_stmt *statements[R_COUNT];
 };
 
+/* A reader on a connection, which becomes the reader's if it succeeds.  Of store only recovering is asked. */
+int reader_on(const struct store *store, sqlite3 *db, struct store_reader **out,
+              struct error *err) WARN_UNUSED;
+
 /* The connection's last error as a status. */
 int reader_error(struct store_reader *reader, struct error *err);
 /* A statement without bindings, from its start. */
 sqlite3_stmt *reader_ready(struct store_reader *reader, enum reader_statement which);
+
+/* A row of DECISION_LIST; store_entry_clear. */
+int reader_entry(sqlite3_stmt *statement, struct store_entry *out, struct error *err) WARN_UNUSED;
 
 /* Values of a row; ST_DATA_DAMAGED for what the contract of store.h cannot hold. */
 int column_damaged(sqlite3_stmt *statement, int at, struct error *err);

@@ -61,7 +61,7 @@ static const char *const migrations[SCHEMA_VERSION] = {
     /* What the shadows decided: a record of core/shadow.h. */
     "ALTER TABLE log ADD COLUMN shadow BLOB; ALTER TABLE decision ADD COLUMN shadow BLOB;"};
 
-static int migrate(sqlite3 *db, int64_t version, struct error *err)
+int schema_migrate(sqlite3 *db, int64_t version, struct error *err)
 {
     char sql[128];
     int rc = db_exec(db, "BEGIN IMMEDIATE", "migrating the database", err);
@@ -90,7 +90,7 @@ static int create(const char *dir, const char *path, struct error *err)
     if (rc) return rc;
     rc = db_exec(db, "PRAGMA page_size=4096; PRAGMA journal_mode=MEMORY; PRAGMA synchronous=FULL",
                  "creating the database", err);
-    if (!rc) rc = migrate(db, 0, err);
+    if (!rc) rc = schema_migrate(db, 0, err);
     db_close(db);
     if (rc) goto err_database;
     if (rename(fresh, path)) goto err_file;
@@ -126,8 +126,7 @@ static int ensure_file(const char *dir, const char *path, struct error *err)
     return create(dir, path, err);
 }
 
-/* Whose file is it, and how old?  Reads only. */
-static int check(sqlite3 *db, const char *path, int64_t *version, struct error *err)
+int schema_check(sqlite3 *db, const char *path, int64_t *version, struct error *err)
 {
     int64_t application, tables;
     int rc;
@@ -175,13 +174,13 @@ int schema_open(const char *dir, sqlite3 **out, struct error *err)
     if ((size_t)snprintf(path, sizeof(path), "%s/greedylr.db", dir) >= sizeof(path) - 8)
         return error_set(err, ST_DATA_DIR_UNREADABLE, "the name of the data directory is too long");
     if ((rc = ensure_file(dir, path, err)) || (rc = db_open(path, false, &db, err))) return rc;
-    if ((rc = check(db, path, &version, err))) goto err_check;
+    if ((rc = schema_check(db, path, &version, err))) goto err_check;
     if ((rc = wal_mode(db, err))) goto err_check;
     rc = db_exec(db,
                  "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=16777216; "
                  "PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384",
                  "setting up the database", err);
-    if (!rc && version < SCHEMA_VERSION) rc = migrate(db, version, err);
+    if (!rc && version < SCHEMA_VERSION) rc = schema_migrate(db, version, err);
     if (rc) goto err_check;
     *out = db;
     return 0;

@@ -100,6 +100,8 @@ class Daemon:
         if self.process and self.process.poll() is None:
             code = self.stop()
             assert code == 0, "exit %d: %s" % (code, self.stderr[-4000:])
+            r = check(self.data)
+            assert r.returncode == 0, r.stdout + r.stderr
         if self.own:
             shutil.rmtree(self.data, ignore_errors=True)
 
@@ -155,6 +157,11 @@ class Daemon:
     def rpc(self, name, body, headers=None):
         return self.call("POST", "/greedylr.v1.SchedulerService/" + name, body,
                          dict({"Content-Type": "application/json"}, **(headers or {})))
+
+
+def check(folder, *flags, wrap=()):
+    """What greedylrd --check says of a data directory."""
+    return subprocess.run([*wrap, BINARY, "--check", folder, *flags], capture_output=True, text=True, timeout=600)
 
 
 def reason(answer):
