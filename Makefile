@@ -59,7 +59,7 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client model \
-        compare compare-quick soak
+        fuzz fuzz-build fuzz-targets compare compare-quick soak
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
@@ -71,6 +71,7 @@ help:
 	@echo '                 COUNT=n, or SEED=n shows one of them'
 	@echo 'make soak        the long figures: kills, power losses, full disks and more, an hour or MINUTES; goes on where'
 	@echo '                 it was, prints seeds; PART=kill9,power and SEED=n choose'
+	@echo 'make fuzz        every fuzz target of tests/fuzz for 10 seconds; FUZZ_SECONDS=n, TARGETS=fuzz_json choose'
 	@echo 'make compare     trains models on real data with GreedyLR and other schedules and says which end lower (half an'
 	@echo '                 hour); compare-quick shows how it works (a minute); SEEDS=0-9 and CELLS=digits,adam choose'
 	@echo 'make deps        install the Debian packages that are missing'
@@ -189,7 +190,7 @@ DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-d
 # The demo's training run and its curl lines; the training is a test as well.
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
 # Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, npm for buf (below).
-DEPS_CHECK := libcriterion-dev clang clang-format strace systemd mandoc zsh python3-protobuf mypy
+DEPS_CHECK := libcriterion-dev clang libclang-rt-dev clang-format strace systemd mandoc zsh python3-protobuf mypy
 # The comparison of schedules, which nothing else needs: its picture, and fast products of matrices.
 DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopenblas0-serial
 BUF        := tests/node_modules/.bin/buf
@@ -238,6 +239,33 @@ model: $(BUILD)/model
 # The table of its parts is in tests/soak.sh.
 soak:
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) MINUTES=$(MINUTES) PART=$(PART) SEED=$(SEED) nice -n 10 tests/soak.sh
+
+# The fuzz targets of tests/fuzz (README.md there), built apart with clang: fuzz_*.c link what the daemon is made of
+# below its loop, client_*.c what reads files and answers in the client.  TARGETS and FUZZ_SECONDS choose.
+FUZZ_BUILD  ?= $(BUILD)/fuzz
+FUZZ_DAEMON := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_CLIENT := $(wildcard tests/fuzz/client_*.c)
+FUZZ_BIN    := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_DAEMON) $(FUZZ_CLIENT))
+FUZZ_SERVER := convert convert_shadow message guard options listen log
+FUZZ_DAEMON_O := $(CORE_O) $(RPC_O) $(STORE_O) $(FUZZ_SERVER:%=$(BUILD)/obj/daemon/server/%.o) $(GEN_O)
+FUZZ_CLIENT_O := $(patsubst %,$(BUILD)/obj/client/lib/%.o,answer bytes error sse) \
+                 $(patsubst %,$(BUILD)/obj/client/cli/%.o,file losses losses_json pick text)
+$(patsubst %.c,$(BUILD)/obj/%.o,$(FUZZ_DAEMON)): ALL_CPPFLAGS += -Itests/fuzz
+# An archive, so that a target has in it what it tries and nothing else.
+$(BUILD)/fuzz_daemon.a: $(FUZZ_DAEMON_O)
+	rm -f $@
+	$(AR) rcs $@ $^
+$(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_DAEMON)): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/fuzz_daemon.a
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+$(patsubst %.c,$(BUILD)/obj/%.o,$(FUZZ_CLIENT)): ALL_CPPFLAGS := -D_GNU_SOURCE -Iclient -Itests/fuzz
+$(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_CLIENT)): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(FUZZ_CLIENT_O)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(CLIENT_LIBS)
+fuzz-targets: $(FUZZ_BIN)
+fuzz-build:
+	@$(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=clang SANITIZE=fuzzer-no-link,address,undefined \
+	  CFLAGS='-O1 -g' fuzz-targets
+fuzz: fuzz-build
+	@FUZZ_BUILD=$(FUZZ_BUILD) tests/fuzz/run.sh $(TARGETS)
 
 # tests/bench/README.md.  SEEDS (0-9) and CELLS (a number, or words such as digits,adam) choose, MINUTES ends early.
 compare: COMPARE_ARGS := --out $(BUILD)/compare $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)') \

@@ -86,6 +86,7 @@ else
     stage unit $gcc/unit --timeout 120
     stage unit-clang $clang/unit --timeout 120
     stage unit-asan-ubsan $asan/unit --timeout 300
+    stage fuzz make fuzz
     stage model $gcc/model --count "${SCHEDULES:-3000}"
     stage model-asan-ubsan $asan/model --count "${ASAN_SCHEDULES:-200}"
     stage integration tests tests/integration $gcc

@@ -33,6 +33,10 @@ part disk 1000 cycles 50 600 "$BUILD/greedylrd" \
     'cd tests/integration && CYCLES=$COUNT $PYTHON -m unittest -v test_faults.FullDisk.test_filled_and_freed' \
     'a disk filled and freed: writes resume by themselves, nothing acknowledged lost'
 
+part fuzz 3600 'seconds each' 60 1200 fuzz-build \
+    'make fuzz FUZZ_SECONDS=$COUNT SEED=$SEED' \
+    'every fuzz target of tests/fuzz, going on from what it learned: no crash, no hang, no property broken'
+
 random_seed() { od -An -N4 -tu4 /dev/urandom | tr -d ' '; }
 
 # load NAME: reached, seed and bad of its state

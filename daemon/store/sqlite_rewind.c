@@ -110,6 +110,19 @@ static int one_double(sqlite3_stmt *s, int at, double missing, double *out, stru
     return rc;
 }
 
+/* What a round takes from a report: see core/round.h. */
+static int check_contribution(sqlite3_stmt *s, const struct store_contribution *c, struct error *err)
+{
+    const struct round_report *r = &c->report;
+    const struct ranks *ranks = &c->ranks;
+
+    if (c->rank >= ranks->world_size || ranks->world_size > RANKS_MAX) return column_damaged(s, 2, err);
+    if (r->order < 1 || r->order > ranks->world_size) return column_damaged(s, 3, err);
+    if (!(r->weight > 0 && isfinite(r->weight))) return column_damaged(s, 5, err);
+    if (ranks->quorum < 1 || ranks->quorum > ranks->world_size) return column_damaged(s, 9, err);
+    return 0;
+}
+
 static int read_contribution(sqlite3_stmt *s, struct store_contribution *c, struct error *err)
 {
     struct round_report *r = &c->report;
@@ -127,8 +140,7 @@ static int read_contribution(sqlite3_stmt *s, struct store_contribution *c, stru
         return rc;
     c->ranks.reduce = (enum reduce)reduce;
     r->recorded = true;
-    if (c->rank >= c->ranks.world_size || c->ranks.world_size > RANKS_MAX) return column_damaged(s, 2, err);
-    return 0;
+    return check_contribution(s, c, err);
 }
 
 int store_list_contributions(struct store_reader *reader, uint64_t uid,
