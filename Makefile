@@ -4,7 +4,7 @@
 BUILD   ?= build
 PREFIX  ?= /usr/local
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
-PKGS    := libmicrohttpd jansson libuv sqlite3 libprotobuf-c
+PKGS    := libmicrohttpd gnutls jansson libuv sqlite3 libprotobuf-c
 VERSION := 0.1.0
 PYTHON  ?= /usr/bin/python3
 # The library and what links it; soname libgreedylr.so.0.
@@ -186,11 +186,11 @@ uninstall:
 # Compilers and the libraries of the README's table.
 DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev libprotobuf-c-dev \
               protobuf-c-compiler protobuf-compiler libprotobuf-dev uthash-dev libsystemd-dev \
-              libcurl4-gnutls-dev
+              libcurl4-gnutls-dev libgnutls28-dev
 # The demo's training run and its curl lines; the training is a test as well.
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
 # Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, npm for buf (below).
-DEPS_CHECK := libcriterion-dev clang libclang-rt-dev clang-format strace systemd mandoc zsh python3-protobuf mypy
+DEPS_CHECK := libcriterion-dev openssl clang libclang-rt-dev clang-format strace systemd mandoc zsh python3-protobuf mypy
 # The comparison of schedules, which nothing else needs: its picture, and fast products of matrices.
 DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopenblas0-serial
 BUF        := tests/node_modules/.bin/buf

@@ -259,13 +259,14 @@ static bool host_is_ours(const struct guard_facts *f, const struct guard_config 
 }
 
 /* Ours is what our own page sends: the same name and port as the Host header, which has been judged before.
- */
+ * Over TLS the page came over TLS: what the network puts in place of http:// is somebody else's.  Without, a
+ * proxy may have spoken TLS for us. */
 static bool origin_is_ours(const struct guard_facts *f)
 {
     const char *own, *own_port, *other, *other_port, *standard;
     size_t own_len, other_len;
 
-    if (!strncasecmp(f->origin, "http://", 7)) {
+    if (!strncasecmp(f->origin, "http://", 7) && !f->tls) {
         other = f->origin + 7;
         standard = "80";
     } else if (!strncasecmp(f->origin, "https://", 8)) {
@@ -315,7 +316,8 @@ int guard_check(struct http_request *req, const struct guard_config *config, str
                                 .version = http_version(req),
                                 .target = http_target(req),
                                 .target_has_nul = http_target_has_nul(req),
-                                .local = http_local(req)};
+                                .local = http_local(req),
+                                .tls = http_is_tls(req)};
 
     http_each_header(req, on_header, &facts);
     return guard_judge(&facts, config, err);

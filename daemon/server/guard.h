@@ -38,6 +38,7 @@ struct guard_facts {
     const char *content_length, *transfer_encoding;
     unsigned hosts, origins, content_lengths, transfer_encodings; /* header lines of that name */
     bool bad_name, bad_value;
+    bool tls; /* the connection speaks TLS */
 };
 
 void guard_note_header(struct guard_facts *facts, const char *name, size_t name_len, const char *value,

@@ -311,6 +311,7 @@ static void on_prepare(uv_prepare_t *handle)
     MHD_UNSIGNED_LONG_LONG timeout;
 
     if (server->run_needed) run_library(server);
+    http_tls_sleep(server);
     if (server->run_needed)
         (void)uv_timer_start(&server->again, on_again, 0, 0);
     else if (MHD_get_timeout(server->mhd, &timeout) == MHD_YES)
@@ -355,17 +356,20 @@ static void raise_descriptors(struct http_server *server)
 
 static int start_library(struct http_server *server, struct error *err)
 {
+    struct MHD_OptionItem tls[HTTP_TLS_OPTIONS];
+
+    if (http_tls_start(server, tls, err)) return (int)err->status;
     server->mhd = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0, NULL,
-        NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG |
+            (server->tls ? MHD_USE_TLS : 0),
+        0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, server->limits.connection_memory + ANSWER_ROOM,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->limits.connections + HTTP_RESERVE + 8,
         MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
         1, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
-        server, MHD_OPTION_NOTIFY_CONNECTION, conn_on_notify, server, MHD_OPTION_END);
-    if (!server->mhd)
-        return error_set(err, ST_INTERNAL, "the HTTP library does not start: %s", strerror(errno));
-    return 0;
+        server, MHD_OPTION_NOTIFY_CONNECTION, conn_on_notify, server, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (server->mhd) return 0;
+    return error_set(err, ST_INTERNAL, "the HTTP library does not start: %s", strerror(errno));
 }
 
 static void start_handles(struct http_server *server)
@@ -377,6 +381,7 @@ static void start_handles(struct http_server *server)
     (void)uv_prepare_init(server->loop, &server->prepare);
     (void)uv_timer_init(server->loop, &server->again);
     server->handles = 5;
+    http_tls_watch(server);
     server->listener.data = server->epoll.data = server->prepare.data = server;
     server->again.data = server;
     (void)uv_poll_start(&server->listener, UV_READABLE, conn_on_listener);
@@ -398,8 +403,9 @@ static int start_standby(struct http_server *server, struct error *err)
     return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
 }
 
-int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const struct http_limits *limits,
-                const struct http_handlers *handlers, struct http_server **out, struct error *err)
+int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, struct tls *tls,
+                const struct http_limits *limits, const struct http_handlers *handlers,
+                struct http_server **out, struct error *err)
 {
     struct http_server *server = calloc(1, sizeof(*server));
     int rc;
@@ -409,12 +415,14 @@ int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const st
     server->limits = *limits;
     server->handlers = *handlers;
     server->reserve = HTTP_RESERVE;
+    server->handshakes_fd = -1;
     server->listen_fd = inherited_fd;
     server->inherited = inherited_fd >= 0;
     (void)signal(SIGPIPE, SIG_IGN);
     raise_descriptors(server);
     if (inherited_fd < 0 && (rc = listen_open(address, &server->listen_fd, err))) goto err_open;
     if ((rc = listen_name(server->listen_fd, server->address, err))) goto err_start;
+    server->tls = strncmp(server->address, "unix:", 5) ? tls : NULL;
     if ((rc = start_standby(server, err))) goto err_start;
     if ((rc = start_library(server, err))) goto err_standby;
     if (sweep_start(server)) {
@@ -428,6 +436,7 @@ int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const st
 err_library:
     MHD_stop_daemon(server->mhd);
 err_standby:
+    if (server->handshakes_fd >= 0) close(server->handshakes_fd);
     if (server->standby) MHD_destroy_response(server->standby);
 err_start:
     if (inherited_fd < 0) close(server->listen_fd);
@@ -439,6 +448,11 @@ err_open:
 const char *http_server_address(const struct http_server *server)
 {
     return server->address;
+}
+
+bool http_server_tls(const struct http_server *server)
+{
+    return server->tls != NULL;
 }
 
 const struct http_stats *http_server_stats(const struct http_server *server)
@@ -489,11 +503,13 @@ static void on_close(uv_timer_t *timer)
     for (struct conn *conn = server->conns; conn; conn = conn->next) {
         if (conn->req && conn->req->suspended) http_abandon(conn->req);
     }
+    http_tls_wake_all(server);
     (void)MHD_run(server->mhd);
     (void)uv_poll_stop(&server->epoll);
     MHD_stop_daemon(server->mhd);
     if (server->standby) MHD_destroy_response(server->standby);
     assert(!server->conns);
+    http_tls_stop(server, on_handle_closed);
     for (int i = 0; i < (int)(sizeof(handles) / sizeof(handles[0])); i++)
         uv_close(handles[i], on_handle_closed);
 }
@@ -561,6 +577,11 @@ const char *http_local(const struct http_request *req)
 bool http_is_loopback_or_unix(const struct http_request *req)
 {
     return conn_is_loopback(&req->conn->address);
+}
+
+bool http_is_tls(const struct http_request *req)
+{
+    return req->conn->server->tls != NULL;
 }
 
 struct each {

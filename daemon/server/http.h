@@ -1,4 +1,4 @@
-/* HTTP/1.1 over TCP or a Unix socket, inside a libuv loop.  The only user of libmicrohttpd.
+/* HTTP/1.1 over TCP, TLS or a Unix socket, inside a libuv loop.  The only user of libmicrohttpd.
  *
  * Everything happens on the loop thread.  A request's life: admit (at the headers), handle (all of it has
  * arrived), exactly one http_respond (from within handle, or later), closed.  A peer that goes away while an
@@ -15,17 +15,19 @@
 
 struct http_server;
 struct http_request;
+struct tls;
 
 struct http_limits {
     uint32_t connections;
     uint32_t per_address;     /* 0: any number; loopback and Unix sockets are exempt */
     size_t connection_memory; /* bytes a connection; request line and headers have to fit */
-    int header_timeout_ms;  /* to the headers' end, from accept; for a later request from its request line */
-    int request_timeout_ms; /* from there to the whole request */
-    int keepalive_ms;       /* from an answer to the next request's line */
-    int silence_ms;         /* of a stream, then its keepalive text is sent; 0: never */
-    int answer_timeout_ms;  /* for the peer to take an answer; 0: none */
-    size_t body;            /* what most requests may have; for the counts of refusals */
+    int header_timeout_ms;    /* to the headers' end, from accept, the handshake of TLS included; for a later
+                                 request from its request line */
+    int request_timeout_ms;   /* from there to the whole request */
+    int keepalive_ms;         /* from an answer to the next request's line */
+    int silence_ms;           /* of a stream, then its keepalive text is sent; 0: never */
+    int answer_timeout_ms;    /* for the peer to take an answer; 0: none */
+    size_t body;              /* what most requests may have; for the counts of refusals */
 };
 
 /* Beyond the limit of connections so many more are taken: those whose request is not complete, and those who
@@ -81,15 +83,18 @@ struct http_stats {
 
 /* address: "127.0.0.1:8571", "[::1]:0", "localhost:8571", "unix:/path" (mode 0660).  A stale socket file is
  * replaced only if it is a socket that nobody answers on.  inherited_fd: a listening socket to take over
- * instead, or -1; address is ignored then.  Raises RLIMIT_NOFILE to fit limits->connections.  limits and
- * handlers are copied.  At a failure ST_CONFIG_INVALID (address malformed, in use, not ours) or ST_INTERNAL,
- * and nothing is left behind. */
-int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, const struct http_limits *limits,
-                const struct http_handlers *handlers, struct http_server **out,
-                struct error *err) WARN_UNUSED;
+ * instead, or -1; address is ignored then.  tls: TCP connections speak TLS with its certificate, and nothing
+ * else; NULL: none do; borrowed until the server has closed.  Unix sockets are plain in any case.  Raises
+ * RLIMIT_NOFILE to fit limits->connections.  limits and handlers are copied.  At a failure ST_CONFIG_INVALID
+ * (address malformed, in use, not ours) or ST_INTERNAL, and nothing is left behind. */
+int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, struct tls *tls,
+                const struct http_limits *limits, const struct http_handlers *handlers,
+                struct http_server **out, struct error *err) WARN_UNUSED;
 
 /* Resolved, with the real port: "127.0.0.1:40123", "[::1]:8571", "unix:/path". */
 const char *http_server_address(const struct http_server *server);
+/* Whether it speaks TLS. */
+bool http_server_tls(const struct http_server *server);
 
 /* Stops accepting; idle keep-alive connections close; what is in flight goes on and its answer closes its
  * connection.  Streams are the caller's to end. */
@@ -121,6 +126,7 @@ bool http_is_loopback_or_unix(const struct http_request *req);
 /* From handle on: whether it came when there were as many connections as may be; its answer closes its own.
  */
 bool http_is_reserve(const struct http_request *req);
+bool http_is_tls(const struct http_request *req);
 /* Calls each for every header line in order; name_len and value_len may cover NULs. */
 void http_each_header(const struct http_request *req,
                       void (*each)(void *arg, const char *name, size_t name_len, const char *value,

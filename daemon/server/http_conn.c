@@ -85,6 +85,7 @@ static void conn_free(struct conn *conn)
         server->conns = conn->next;
     if (conn->next) conn->next->prev = conn->prev;
     server->asking -= is_asking(conn->phase);
+    http_tls_end(conn);
     server->stats.connections--;
     free(conn);
 }
@@ -147,7 +148,10 @@ void conn_on_notify(void *arg, struct MHD_Connection *mhd, void **context,
         for (conn = server->conns; conn && (conn->mhd || conn->fd != fd);)
             conn = conn->next;
         *context = conn;
-        if (conn) conn->mhd = mhd;
+        if (conn) {
+            conn->mhd = mhd;
+            http_tls_begin(conn);
+        }
     } else if (conn) {
         *context = NULL;
         assert(!conn->req);

@@ -5,6 +5,7 @@
 #include "server/http.h"
 
 #include "server/listen.h"
+#include "server/tls.h"
 
 #include <microhttpd.h>
 #include <stdarg.h>
@@ -35,6 +36,11 @@ struct conn {
     unsigned bucket;
     struct sockaddr_storage address;
     char peer[64], local[64]; /* made when asked for */
+    /* TLS: the handshake is over; it waits for the peer, outside of the library (watched: in the epoll set).
+     */
+    bool shaken, asleep, watched;
+    struct tls_identity *identity;        /* what the handshake showed; NULL before */
+    struct conn *next_waiting, **waiting; /* to be put to sleep; waiting NULL: not listed */
 };
 
 /* Bytes [at, len) of data are for the peer. */
@@ -72,6 +78,10 @@ struct http_server {
     struct conn *conns;
     struct pollfd *polls; /* the sweep's, one for each connection */
     struct conn *buckets[CONN_BUCKETS];
+    struct tls *tls;      /* borrowed; NULL: plain HTTP */
+    struct conn *waiting; /* in the middle of a handshake, with nothing to read */
+    uv_poll_t handshakes;
+    int handshakes_fd;
     uv_poll_t listener, epoll;
     uv_prepare_t prepare;
     uv_timer_t again, sweep;
@@ -147,5 +157,23 @@ void conn_pause_listener(struct http_server *server, bool pause);
 /* The library's notice of a connection's beginning and end. */
 void conn_on_notify(void *arg, struct MHD_Connection *mhd, void **context,
                     enum MHD_ConnectionNotificationCode code);
+
+/* Room for what http_tls_start adds to the library's options. */
+#define HTTP_TLS_OPTIONS 3
+
+/* The server's part of TLS: before the library starts, with the handles, at the end.  Nothing without TLS. */
+int http_tls_start(struct http_server *server, struct MHD_OptionItem options[HTTP_TLS_OPTIONS],
+                   struct error *err) WARN_UNUSED;
+void http_tls_watch(struct http_server *server);
+void http_tls_stop(struct http_server *server, void (*closed)(uv_handle_t *handle));
+
+/* Before the loop sleeps: handshakes that wait for their peer wait outside of the library. */
+void http_tls_sleep(struct http_server *server);
+/* Before the library stops. */
+void http_tls_wake_all(struct http_server *server);
+
+/* A connection's beginning and end. */
+void http_tls_begin(struct conn *conn);
+void http_tls_end(struct conn *conn);
 
 #endif

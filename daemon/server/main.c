@@ -10,6 +10,7 @@
 #include "server/log.h"
 #include "server/options.h"
 #include "server/sd.h"
+#include "server/tls.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ enum { EXIT_CLEAN = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_DATA = 3, EXIT_NEW
 struct daemon {
     uv_loop_t loop;
     struct options options;
+    struct tls *tls; /* NULL: none */
     struct store *store;
     struct service *service;
     struct guard_config *guard;
@@ -123,10 +125,19 @@ static void on_stop_signal(uv_signal_t *handle, int number)
 
 static void on_hangup(uv_signal_t *handle, int number)
 {
-    (void)handle;
+    struct daemon *d = handle->data;
+    struct error err;
+
     (void)number;
-    log_event(LOG_INFO, "reload",
-              (struct log_field[]){log_str("note", "nothing to reload in this version"), log_end()});
+    log_event(LOG_INFO, "reload", NULL);
+    if (!d->tls) return;
+    if (tls_reload(d->tls, &err))
+        log_event(LOG_ERROR, "tls_reload_failed",
+                  (struct log_field[]){log_str("error", err.message),
+                                       log_str("note", "the certificate from before stays in force"),
+                                       log_end()});
+    else
+        tls_report(d->tls, "tls_reloaded");
 }
 
 static void on_fatal_end(uv_timer_t *timer)
@@ -152,22 +163,52 @@ static void on_watchdog(uv_timer_t *timer)
 
 /* ---- the beginning ---- */
 
+/* What stands between this address and everybody: what is missing has to be accepted by name. */
 static int check_exposure(const struct options *o, const char *address, struct error *err)
 {
-    if (!options_listen_is_public(address)) return 0;
-    if ((o->insecure & INSECURE_NO_TOKENS) && (o->insecure & INSECURE_NO_TLS)) {
+    static const char *const words[] = {"", "no-tokens", "no-tls", "no-tokens,no-tls"};
+    static const char *const what[] = {
+        "", "there are no tokens in this version", "there is no TLS (--tls-cert, --tls-key)",
+        "there are no tokens in this version and no TLS (--tls-cert, --tls-key)"};
+    unsigned missing = INSECURE_NO_TOKENS | (o->tls_cert ? 0 : INSECURE_NO_TLS);
+
+    if (!options_listen_is_public(address) || !missing) return 0;
+    if ((o->insecure & missing) == missing) {
         log_event(LOG_WARNING, "insecure",
                   (struct log_field[]){
-                      log_str("listen", address),
-                      log_str("note", "anybody who reaches this address can set learning rates"), log_end()});
+                      log_str("listen", address), log_str("accepted", words[missing]),
+                      log_str("note", missing & INSECURE_NO_TOKENS
+                                          ? "anybody who reaches this address can set learning rates"
+                                          : "tokens can be read on their way"),
+                      log_end()});
         return 0;
     }
-    return error_set(
-        err, ST_CONFIG_INVALID,
-        "--listen %s: can be reached from other machines, and this version has neither tokens nor TLS; "
-        "listen on 127.0.0.1 or a Unix socket behind a proxy, or accept both risks by name with "
-        "--insecure no-tokens,no-tls",
-        o->listen);
+    return error_set(err, ST_CONFIG_INVALID,
+                     "--listen %s: can be reached from other machines, and %s; listen on 127.0.0.1 or a Unix "
+                     "socket behind a proxy, or accept the risk by name with --insecure %s",
+                     o->listen, what[missing], words[missing]);
+}
+
+/* No TLS without --tls-cert. */
+static int open_tls(struct daemon *d, struct error *err)
+{
+    const struct options *o = &d->options;
+
+    if (!o->tls_cert) return 0;
+    if (tls_open(o->tls_cert, o->tls_key, &d->tls, err)) return (int)err->status;
+    tls_report(d->tls, "tls_certificate");
+    return 0;
+}
+
+/* --check-config: what can be refused without touching the data directory. */
+static int check_config(struct daemon *d)
+{
+    struct error err;
+
+    if (check_exposure(&d->options, d->options.listen, &err) || open_tls(d, &err)) return refuse(&err);
+    tls_free(d->tls);
+    options_print(&d->options, stdout);
+    return EXIT_CLEAN;
 }
 
 #define ASKING 64 /* connections that those who wait leave to others */
@@ -206,7 +247,9 @@ static int start_parts(struct daemon *d, struct error *err)
         &(struct api_config){.options = o, .service = d->service, .store = d->store, .guard = d->guard});
     if (!d->api) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     struct http_handlers handlers = api_handlers(d->api);
-    if (http_listen(&d->loop, o->listen, fd, &limits, &handlers, &d->http, err)) return (int)err->status;
+    if (open_tls(d, err)) return (int)err->status;
+    if (http_listen(&d->loop, o->listen, fd, d->tls, &limits, &handlers, &d->http, err))
+        return (int)err->status;
     api_set_server(d->api, d->http);
     uint32_t connections = http_server_connections(d->http);
     service_limit_waiting(d->service,
@@ -227,6 +270,7 @@ static void start_signals(struct daemon *d)
         uv_signal_start(stops[i], on_stop_signal, numbers[i]);
     }
     uv_signal_init(&d->loop, &d->hangup);
+    d->hangup.data = d;
     uv_signal_start(&d->hangup, on_hangup, SIGHUP);
     uv_timer_init(&d->loop, &d->drain);
     d->drain.data = d;
@@ -239,10 +283,19 @@ static void announce(const struct daemon *d)
 {
     const char *address = http_server_address(d->http);
 
-    printf("greedylrd listening on %s%s\n", strncmp(address, "unix:", 5) ? "http://" : "", address);
+    const char *scheme = http_server_tls(d->http) ? "https://" : "http://";
+
+    if (!strncmp(address, "unix:", 5)) scheme = "";
+    if (d->tls && !http_server_tls(d->http))
+        log_event(LOG_WARNING, "tls_unused",
+                  (struct log_field[]){log_str("listen", address),
+                                       log_str("note", "a Unix socket is plain; --tls-cert is for TCP"),
+                                       log_end()});
+    printf("greedylrd listening on %s%s\n", scheme, address);
     fflush(stdout);
     log_event(LOG_INFO, "ready",
               (struct log_field[]){log_str("version", GREEDYLRD_VERSION), log_str("listen", address),
+                                   log_bool("tls", http_server_tls(d->http)),
                                    log_str("data_dir", d->options.data_dir),
                                    log_u64("jobs", store_job_count(d->store)), log_end()});
     sd_ready();
@@ -261,6 +314,7 @@ static int run(struct daemon *d)
 
     api_free(d->api);
     guard_free(d->guard);
+    tls_free(d->tls);
     int rc = store_close(d->store, &err);
     if (rc == ST_STORE_FULL || rc == ST_OUT_OF_MEMORY) {
         log_event(LOG_WARNING, rc == ST_STORE_FULL ? "disk_full" : "out_of_memory",
@@ -295,8 +349,7 @@ int main(int argc, char **argv)
     } else {
         log_open(d.options.log_level, d.options.log_format);
         if (d.options.check_config) {
-            code = check_exposure(&d.options, d.options.listen, &err) ? refuse(&err) : EXIT_CLEAN;
-            if (!code) options_print(&d.options, stdout);
+            code = check_config(&d);
         } else {
             signal(SIGPIPE, SIG_IGN);
 #if !SANITIZED /* the leak checker needs to look */

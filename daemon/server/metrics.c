@@ -110,6 +110,7 @@ static void print_rows(struct buf *out)
     for (int i = 0; i < METRIC_COUNT; i++) {
         const struct metric_row *row = &rows[i];
 
+        if (i == METRIC_TLS_CERTIFICATE_EXPIRY && cells[i][0] == 0) continue;
         if (!row->label) {
             print_value(out, row->name, row->type, row->help, cells[i][0]);
             continue;

@@ -26,6 +26,8 @@
     X(CONNECTIONS_ACCEPTED, "connections_accepted_total", "counter", NULL, "Connections taken.")             \
     X(DEADLINES, "connection_deadlines_total", "counter", NULL, "Connections shut down at a deadline.")      \
     X(PEERS_GONE, "peers_gone_total", "counter", NULL, "Peers that left while an answer was outstanding.")   \
+    X(TLS_HANDSHAKES_FAILED, "tls_handshakes_failed_total", "counter", NULL,                                 \
+      "Connections that ended before their TLS handshake did.")                                              \
     X(LOG_DROPPED, "log_dropped_total", "counter", NULL, "Log lines that standard error had no room for.")   \
     X(CONNECTIONS, "connections", "gauge", NULL, "Open connections.")                                        \
     X(IN_FLIGHT, "requests_in_flight", "gauge", NULL, "Requests being read or answered, without watchers.")  \
@@ -35,7 +37,9 @@
     X(UNFOLDED_BYTES, "unfolded_bytes", "gauge", NULL,                                                       \
       "Memory of changes that are queued, or not folded into the history yet.")                              \
     X(STORE_BYTES, "store_bytes", "gauge", NULL, "Size of the database and its log.")                        \
-    X(STORE_WRITABLE, "store_writable", "gauge", NULL, "1 if writes are taken, 0 if the disk is full.")
+    X(STORE_WRITABLE, "store_writable", "gauge", NULL, "1 if writes are taken, 0 if the disk is full.")      \
+    X(TLS_CERTIFICATE_EXPIRY, "tls_certificate_expiry_seconds", "gauge", NULL,                               \
+      "When the TLS certificate in use expires, in seconds since 1970; absent without TLS.")
 
 enum metric {
 #define X(name, text, type, label, help) METRIC_##name,

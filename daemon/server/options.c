@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define ENV_PREFIX "GREEDYLRD_"
 #define STATE_DIR  "/var/lib/greedylrd"
@@ -43,6 +44,12 @@ static const struct row {
     {"data-dir", "DIR", NULL, KIND_TEXT, AT(data_dir), 0, 0, NULL,
      "where jobs and decisions are kept; $STATE_DIRECTORY if that is set, else " STATE_DIR
      " if it exists, else required"},
+    {"tls-cert", "FILE", NULL, KIND_TEXT, AT(tls_cert), 0, 0, NULL,
+     "TCP connections speak TLS with this certificate, PEM, its chain behind it; SIGHUP reads it again; "
+     "tls.crt in $CREDENTIALS_DIRECTORY if that is there"},
+    {"tls-key", "FILE", NULL, KIND_TEXT, AT(tls_key), 0, 0, NULL,
+     "its key, PEM, not encrypted, not readable by everybody; tls.key in $CREDENTIALS_DIRECTORY if that is "
+     "there"},
     {"allow-host", "NAME", NULL, KIND_LIST, AT(allow_hosts), 0, 0, NULL,
      "a further name under which this daemon may be reached (Host header); repeatable, or separated by "
      "commas"},
@@ -292,6 +299,12 @@ static const struct row *find_row(const char *flag, size_t len)
     return NULL;
 }
 
+static void drop_text(char **text)
+{
+    free(*text);
+    *text = NULL;
+}
+
 /* A list given by a flag replaces the environment's. */
 static void forget_list(struct options *o)
 {
@@ -346,6 +359,24 @@ static int parse_flags(struct options *o, int argc, char **argv, struct error *e
     return 0;
 }
 
+/* What the service manager hands over, unless a flag or a variable says otherwise. */
+static int take_credentials(struct options *o, struct error *err)
+{
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+
+    if (!o->tls_cert && !o->tls_key && directory && *directory) {
+        bool whole = asprintf(&o->tls_cert, "%s/tls.crt", directory) > 0 &&
+                     asprintf(&o->tls_key, "%s/tls.key", directory) > 0;
+        if (!whole) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+        if (access(o->tls_cert, F_OK)) drop_text(&o->tls_cert);
+        if (access(o->tls_key, F_OK)) drop_text(&o->tls_key);
+    }
+    if (!o->tls_cert == !o->tls_key) return 0;
+    return error_set(err, ST_CONFIG_INVALID, "--tls-%s %s: needs --tls-%s as well",
+                     o->tls_cert ? "cert" : "key", o->tls_cert ? o->tls_cert : o->tls_key,
+                     o->tls_cert ? "key" : "cert");
+}
+
 static int check_together(struct options *o, struct error *err)
 {
     struct stat info;
@@ -355,6 +386,7 @@ static int check_together(struct options *o, struct error *err)
 
     if (strncmp(o->listen, "unix:", 5) && listen_split(o->listen, host, sizeof(host), &port, err))
         return error_wrap(err, "--listen");
+    if (take_credentials(o, err)) return (int)err->status;
     if (!o->data_dir && state && *state) o->data_dir = strndup(state, strcspn(state, ":"));
     if (!o->data_dir && !stat(STATE_DIR, &info) && S_ISDIR(info.st_mode)) o->data_dir = strdup(STATE_DIR);
     if (!o->data_dir && !o->check)
@@ -389,6 +421,8 @@ void options_free(struct options *o)
 {
     forget_list(o);
     free(o->listen);
+    free(o->tls_cert);
+    free(o->tls_key);
     free(o->data_dir);
     free(o->check);
     memset(o, 0, sizeof(*o));
@@ -420,7 +454,9 @@ static void print_row(const struct options *o, const struct row *row, FILE *out)
 
     fprintf(out, "%s =", row->flag);
     switch (row->kind) {
-    case KIND_TEXT: fprintf(out, " %s", *(char *const *)(const void *)at); break;
+    case KIND_TEXT:
+        if (*(char *const *)(const void *)at) fprintf(out, " %s", *(char *const *)(const void *)at);
+        break;
     case KIND_LIST:
         for (size_t i = 0; i < o->n_allow_hosts; i++)
             fprintf(out, "%s%s", i ? "," : " ", o->allow_hosts[i]);

@@ -16,7 +16,8 @@
 
 struct options {
     char *listen;
-    char *data_dir; /* never NULL after options_parse, unless there is something else to do */
+    char *data_dir;           /* never NULL after options_parse, unless there is something else to do */
+    char *tls_cert, *tls_key; /* both, or both NULL: no TLS */
     char **allow_hosts;
     size_t n_allow_hosts;
     unsigned insecure; /* INSECURE_... */
@@ -42,8 +43,9 @@ struct options {
 
 /* Fills *options from the defaults, the environment (GREEDYLRD_<FLAG>) and argv; options_free it in any case.
  * ST_CONFIG_INVALID names the flag or variable, the value and what is allowed.  With --help or --version
- * nothing else is checked.  --data-dir defaults to $STATE_DIRECTORY, else to /var/lib/greedylrd if that
- * exists. */
+ * nothing else is checked.  --tls-cert and --tls-key default to tls.crt and tls.key in
+ * $CREDENTIALS_DIRECTORY, if both are there.  --data-dir defaults to $STATE_DIRECTORY, else to
+ * /var/lib/greedylrd if that exists. */
 int options_parse(struct options *options, int argc, char **argv, struct error *err) WARN_UNUSED;
 void options_free(struct options *options);
 

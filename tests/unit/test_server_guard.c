@@ -126,6 +126,17 @@ Test(server_guard, origins)
         facts.fetch_mode = rows[i].mode;
         cr_expect_eq(guard_judge(&facts, config, &err), rows[i].want, "row %zu: %s", i, err.message);
     }
+    /* Over TLS only what came over TLS. */
+    for (size_t i = 0; i < 2; i++) {
+        struct guard_facts facts = good("lr.example");
+        struct error err = {0};
+        facts.tls = true;
+        facts.method = "POST";
+        facts.target = "/v1/jobs";
+        facts.origin = i ? "http://lr.example" : "https://lr.example";
+        facts.origins = 1;
+        cr_expect_eq(guard_judge(&facts, config, &err), i ? ST_ORIGIN_NOT_ALLOWED : 0, "%s", facts.origin);
+    }
     guard_free(config);
 }
 

@@ -193,7 +193,7 @@ static void with_server(const struct http_limits *limits, void (*client)(void *)
     uv_thread_t thread;
 
     cr_assert_eq(uv_loop_init(&t.loop), 0);
-    cr_assert_eq(http_listen(&t.loop, "127.0.0.1:0", -1, limits, &handlers, &t.server, &err), 0, "%s",
+    cr_assert_eq(http_listen(&t.loop, "127.0.0.1:0", -1, NULL, limits, &handlers, &t.server, &err), 0, "%s",
                  err.message);
     t.port = atoi(strrchr(http_server_address(t.server), ':') + 1);
     uv_async_init(&t.loop, &t.stop, on_stop);
