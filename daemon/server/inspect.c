@@ -1,4 +1,4 @@
-/* --check: the store looks, this file knows what specs are and what to tell.
+/* --check and --backup: the store looks and copies, this file knows what specs are and what to tell.
  *
  * Happy path: findings are kept as text while the store reads, so that the sentence that sums them up comes
  * first.  Failure modes: a directory that cannot be read at all is one sentence. */
@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #define FINDINGS_MAX 50
 
@@ -94,7 +95,7 @@ static int check_texts(void *arg, const struct store_job *job, struct error *err
 
 /* ---- the answer ---- */
 
-static void print_size(FILE *out, const char *what, uint64_t bytes)
+static void size_text(uint64_t bytes, char *out, size_t size)
 {
     static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
     double n = (double)bytes;
@@ -102,7 +103,15 @@ static void print_size(FILE *out, const char *what, uint64_t bytes)
 
     for (; n >= 1024 && unit < 4; unit++)
         n /= 1024;
-    fprintf(out, unit ? "  %s %.1f %s\n" : "  %s %.0f %s\n", what, n, units[unit]);
+    snprintf(out, size, unit ? "%.1f %s" : "%.0f %s", n, units[unit]);
+}
+
+static void print_size(FILE *out, const char *what, uint64_t bytes)
+{
+    char text[32];
+
+    size_text(bytes, text, sizeof(text));
+    fprintf(out, "  %s %s\n", what, text);
 }
 
 static void print_facts(const struct inspected *i, FILE *out)
@@ -162,4 +171,38 @@ int inspect_check(const char *dir, uint32_t history_limit, FILE *out)
     }
     buf_free(&f.text);
     return rc;
+}
+
+/* ---- backups ---- */
+
+static int accepts(void *arg, struct error *err)
+{
+    const struct findings *f = arg;
+
+    if (!f->damage) return 0;
+    return error_set(
+        err, ST_DATA_DAMAGED,
+        "the copy was not kept, because the database is damaged (%u finding%s); --check says where",
+        f->damage, f->damage == 1 ? "" : "s");
+}
+
+int inspect_backup(const char *dir, const char *file, FILE *out, struct error *err)
+{
+    struct findings f = {0};
+    const struct inspector inspector = {
+        .found = on_found, .spec = spec_of, .texts = check_texts, .accepts = accepts, .arg = &f};
+    struct timespec start, end;
+    struct inspected seen;
+    char size[32];
+
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    int rc = store_backup(dir, file, &inspector, &seen, err);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    buf_free(&f.text);
+    if (rc) return rc;
+    size_text(seen.bytes, size, sizeof(size));
+    fprintf(out, "%s holds %" PRIu64 " jobs and %" PRIu64 " decisions (%s), checked; it took %.1f s\n", file,
+            seen.jobs, seen.decisions, size,
+            (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) / 1e9);
+    return 0;
 }

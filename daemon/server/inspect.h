@@ -11,4 +11,7 @@
  * nothing is wrong; ST_DATA_DAMAGED, ST_DATA_DIR_UNREADABLE, ST_DATA_NEWER otherwise, all of it said. */
 int inspect_check(const char *dir, uint32_t history_limit, FILE *out) WARN_UNUSED;
 
+/* Copies the database of DIR to FILE, and prints what is in the copy.  0, or store_backup's error. */
+int inspect_backup(const char *dir, const char *file, FILE *out, struct error *err) WARN_UNUSED;
+
 #endif

@@ -346,6 +346,9 @@ int main(int argc, char **argv)
     } else if (d.options.check) {
         json_init();
         code = exit_code_of((enum status)inspect_check(d.options.check, d.options.history_limit, stdout));
+    } else if (d.options.backup[0]) {
+        json_init();
+        if (inspect_backup(d.options.backup[0], d.options.backup[1], stdout, &err)) code = refuse(&err);
     } else {
         log_open(d.options.log_level, d.options.log_format);
         if (d.options.check_config) {

@@ -105,6 +105,8 @@ static const struct row {
      "decisions kept for each job, besides those that a retry or a rewind to the start needs; 0: all"},
     {"check", "DIR", NULL, KIND_TASK, AT(check), 1, 0, NULL,
      "say how the data directory is, then end; reads only, also while a daemon runs on it"},
+    {"backup", "DIR FILE", NULL, KIND_TASK, AT(backup), 2, 0, NULL,
+     "copy the data directory's database to a new file, then end; also while a daemon runs on it"},
     {"check-config", NULL, NULL, KIND_TASK, AT(check_config), 0, 0, NULL,
      "check and print the options, then end"},
     {"version", NULL, NULL, KIND_TASK, AT(version), 0, 0, NULL, "print the version, then end"},
@@ -329,6 +331,23 @@ static int parse_environment(struct options *o, struct error *err)
     return 0;
 }
 
+/* The value of a flag, and those behind it where it takes several. */
+static int set_flagged(struct options *o, const struct row *row, const char *source, const char *value,
+                       char **more, int n_more, int *used, struct error *err)
+{
+    struct row next = *row;
+    int rc = set_row(o, row, source, value, err);
+
+    for (*used = 0; !rc && row->kind == KIND_TASK && (uint64_t)*used + 1 < row->min; ++*used) {
+        if (*used == n_more)
+            return error_set(err, ST_CONFIG_INVALID, "%s %s: needs all of: --%s %s", source, value, row->flag,
+                             row->argument);
+        next.offset += sizeof(char *);
+        rc = set_row(o, &next, source, more[*used], err);
+    }
+    return rc;
+}
+
 static int parse_flags(struct options *o, int argc, char **argv, struct error *err)
 {
     bool lists_seen = false, sets_seen = false;
@@ -338,6 +357,7 @@ static int parse_flags(struct options *o, int argc, char **argv, struct error *e
         size_t len = strcspn(flag, "=");
         const struct row *row = !strncmp(flag, "--", 2) && len > 2 ? find_row(flag + 2, len - 2) : NULL;
         char source[64];
+        int used;
 
         if (!strcmp(flag, "-h")) row = find_row("help", 4);
         if (!row)
@@ -354,7 +374,9 @@ static int parse_flags(struct options *o, int argc, char **argv, struct error *e
         if (row->kind == KIND_SET && !sets_seen) o->insecure = 0;
         lists_seen = lists_seen || row->kind == KIND_LIST;
         sets_seen = sets_seen || row->kind == KIND_SET;
-        if (set_row(o, row, source, value, err)) return (int)err->status;
+        if (set_flagged(o, row, source, value, argv + i + 1, argc - i - 1, &used, err))
+            return (int)err->status;
+        i += used;
     }
     return 0;
 }
@@ -389,7 +411,7 @@ static int check_together(struct options *o, struct error *err)
     if (take_credentials(o, err)) return (int)err->status;
     if (!o->data_dir && state && *state) o->data_dir = strndup(state, strcspn(state, ":"));
     if (!o->data_dir && !stat(STATE_DIR, &info) && S_ISDIR(info.st_mode)) o->data_dir = strdup(STATE_DIR);
-    if (!o->data_dir && !o->check)
+    if (!o->data_dir && !o->check && !o->backup[0])
         return error_set(
             err, ST_CONFIG_INVALID,
             "--data-dir: say where jobs are kept, for example --data-dir ./greedylrd-data (" STATE_DIR
@@ -425,6 +447,8 @@ void options_free(struct options *o)
     free(o->tls_key);
     free(o->data_dir);
     free(o->check);
+    free(o->backup[0]);
+    free(o->backup[1]);
     memset(o, 0, sizeof(*o));
 }
 

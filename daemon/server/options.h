@@ -38,7 +38,8 @@ struct options {
     uint32_t resident_jobs;
     uint32_t history_limit; /* decisions kept for each job; 0: all */
     bool check_config, version, help;
-    char *check; /* a data directory to look at; NULL: none */
+    char *check;     /* a data directory to look at; NULL: none */
+    char *backup[2]; /* a data directory, and the file to copy its database to; NULL: none */
 };
 
 /* Fills *options from the defaults, the environment (GREEDYLRD_<FLAG>) and argv; options_free it in any case.

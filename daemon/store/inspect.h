@@ -17,6 +17,8 @@ struct inspector {
     int (*spec)(void *arg, const char *effective, struct job_spec **out, struct error *err);
     /* Whether the texts of a job's row are what they should be, and agree. */
     int (*texts)(void *arg, const struct store_job *job, struct error *err);
+    /* Of a backup, once it was read: 0 if what was found does not speak against it. */
+    int (*accepts)(void *arg, struct error *err);
     void *arg;
     uint32_t history_limit; /* that was in force all the time; 0: not known */
 };
@@ -38,5 +40,12 @@ int store_inspect(const char *dir, const struct inspector *inspector, struct ins
 /* The same of a database file that nobody uses, such as a backup. */
 int store_inspect_file(const char *path, const struct inspector *inspector, struct inspected *out,
                        struct error *err) WARN_UNUSED;
+
+/* Copies the database of DIR, as it is at one moment, to FILE, which must not exist: while a daemon runs on
+ * it or without one.  The copy is synced, and inspected as store_inspect_file does, before it gets its name;
+ * mode 0600.  On failure there is no FILE. Errors: those of store_inspect; ST_CONFIG_INVALID (FILE exists, or
+ * another backup writes it); ST_STORE_FULL, ST_STORE_FAILED (it cannot be written); what accepts says. */
+int store_backup(const char *dir, const char *file, const struct inspector *inspector, struct inspected *out,
+                 struct error *err) WARN_UNUSED;
 
 #endif

@@ -99,7 +99,7 @@ class Options(unittest.TestCase):
         self.assertIn("GREEDYLRD_MAX_BODY", r.stderr)
 
     def test_check_config(self):
-        flags = set(self.flags()) - {"check", "check-config", "version", "help"}
+        flags = set(self.flags()) - {"backup", "check", "check-config", "version", "help"}
         r = run("--check-config", "--data-dir", NEVER)
         self.assertEqual({line.split(" =")[0] for line in r.stdout.splitlines()}, flags)
         self.assertFalse(os.path.exists(NEVER))
