@@ -267,6 +267,14 @@ fuzz-build:
 fuzz: fuzz-build
 	@FUZZ_BUILD=$(FUZZ_BUILD) tests/fuzz/run.sh $(TARGETS)
 
+# Power losses and failing calls (tests/power): the store as it is on a disk in memory, with the linker putting that in
+# the place of the few file calls that are not SQLite's; chunks of a fold are small.
+POWER_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/power/*.c))
+POWER_WRAP := stat access open unlink rename mkdir fsync
+$(POWER_O): ALL_CPPFLAGS += -Itests/power
+$(BUILD)/power: $(POWER_O) $(MODEL_FOLD) $(CORE_O) $(filter-out %/store/sqlite_fold.o,$(STORE_O))
+	$(CC) $(ALL_LDFLAGS) $(POWER_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+
 # tests/bench/README.md.  SEEDS (0-9) and CELLS (a number, or words such as digits,adam) choose, MINUTES ends early.
 compare: COMPARE_ARGS := --out $(BUILD)/compare $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)') \
                          $(if $(MINUTES),--minutes $(MINUTES))

@@ -80,15 +80,19 @@ else
     stage include-directions tests/check-includes.sh
     stage proto-lint make lint
     stage proto-breaking make breaking
-    stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit $gcc/model $gcc/clib_driver headers
-    stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit $clang/model $clang/clib_driver headers
-    stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit $asan/model $asan/clib_driver
+    stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit $gcc/model $gcc/power $gcc/clib_driver headers
+    stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit $clang/model $clang/power $clang/clib_driver headers
+    stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit $asan/model $asan/power $asan/clib_driver
     stage unit $gcc/unit --timeout 120
     stage unit-clang $clang/unit --timeout 120
     stage unit-asan-ubsan $asan/unit --timeout 300
     stage fuzz make fuzz
     stage model $gcc/model --count "${SCHEDULES:-3000}"
     stage model-asan-ubsan $asan/model --count "${ASAN_SCHEDULES:-200}"
+    stage power-loss $gcc/power --count "${CRASHES:-2000}"
+    stage store-faults $gcc/power --faults
+    stage store-faults-asan-ubsan $asan/power --faults
+    stage power-loss-asan-ubsan $asan/power --count "${ASAN_CRASHES:-100}"
     stage integration tests tests/integration $gcc
     stage crash-kill9 tests tests/crash $gcc
     stage interop interop $gcc

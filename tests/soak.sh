@@ -29,6 +29,12 @@ part kill9 10000 kills 500 600 "$BUILD/greedylrd" \
 part model 100000 schedules 2000 600 "$BUILD/model" \
     '$BUILD/model --first $SEED --count $COUNT' \
     'random schedules of ranks, rewinds, failed commits and crashes, compared with a model'
+part power 100000 states 5000 900 "$BUILD/power" \
+    '$BUILD/power --first $SEED --count $COUNT' \
+    'power losses: unsynced writes lost, kept or torn; everything acknowledged is there, nothing by half'
+part store-faults 20 stories 1 900 "$BUILD/power" \
+    '$BUILD/power --faults --every --first $SEED' \
+    'every I/O call of a story failing, once and for ever (EIO, ENOSPC, EDQUOT, short): no false answer, nothing lost'
 part disk 1000 cycles 50 600 "$BUILD/greedylrd" \
     'cd tests/integration && CYCLES=$COUNT $PYTHON -m unittest -v test_faults.FullDisk.test_filled_and_freed' \
     'a disk filled and freed: writes resume by themselves, nothing acknowledged lost'

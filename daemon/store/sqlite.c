@@ -388,6 +388,15 @@ int store_maintain(struct store *store, bool all, struct error *err)
     return outcome(store, maintain(store, all, err), err);
 }
 
+static int probe(struct store *store, struct error *err)
+{
+    int rc = db_rollback(store->db, err);
+
+    if (!rc && store->recovering) rc = recover(store, err);
+    if (!rc) rc = begin(store, err);
+    return rc ? rc : writer_end(store, writer_run(store, W_PROBE, "probing", err), err);
+}
+
 int store_probe(struct store *store, struct error *err)
 {
     struct error local;
@@ -395,11 +404,12 @@ int store_probe(struct store *store, struct error *err)
 
     if (!err) err = &local;
     if (store->failed.status) return refuse(store, err);
-    rc = db_rollback(store->db, err);
-    if (!rc && store->recovering) rc = recover(store, err);
-    if (!rc) rc = begin(store, err);
-    if (rc) return outcome(store, rc, err);
-    rc = writer_end(store, writer_run(store, W_PROBE, "probing", err), err);
+    rc = probe(store, err);
+    /* The room may be what the WAL takes: once all of it is in the database, it starts over. */
+    if (rc == ST_STORE_FULL) {
+        rc = checkpoint(store, SQLITE_CHECKPOINT_PASSIVE, err);
+        if (!rc) rc = probe(store, err);
+    }
     if (!rc)
         rc = checkpoint(store, SQLITE_CHECKPOINT_PASSIVE, err); /* the database file may have to grow, too */
     return outcome(store, rc, err);

@@ -157,7 +157,9 @@ static int wal_mode(sqlite3 *db, struct error *err)
     int step = sqlite3_step(statement);
     if (step == SQLITE_ROW)
         is_wal = sqlite3_stricmp((const char *)sqlite3_column_text(statement, 0), "wal") == 0;
-    int rc = step == SQLITE_ROW ? 0 : db_error(db, "switching to WAL", err);
+    /* The switch is committed, and synced, behind its answer. */
+    int rc = step == SQLITE_ROW ? db_run(statement, "switching to WAL", err)
+                                : db_error(db, "switching to WAL", err);
     sqlite3_finalize(statement);
     if (!rc && !is_wal)
         return error_set(err, ST_STORE_FAILED, "the file system does not support SQLite's WAL mode");

@@ -62,9 +62,14 @@ class Injected(unittest.TestCase):
 
     def test_failed_sync_ends_the_process(self):
         for errno in ("EIO", "ENOSPC"):
-            for when in (3, 8):
+            for when in (6, 9):
                 with self.subTest(errno=errno, when=when):
                     self.fatal("fdatasync:error=%s:when=%d+" % (errno, when))
+
+    def test_failed_sync_at_the_start_is_told(self):
+        for when in (1, 2, 4, 5):  # of the fresh database, and of its switch to WAL; SQLite ignores the directory's
+            with self.subTest(when=when), self.assertRaisesRegex(RuntimeError, "exit 1: .*disk I/O error"):
+                self.report_until_refused("fdatasync:error=EIO:when=%d" % when)
 
     def test_failed_write_ends_the_process(self):
         self.fatal("pwrite64:error=EIO:when=40+")
