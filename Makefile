@@ -240,19 +240,17 @@ model: $(BUILD)/model
 soak:
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) MINUTES=$(MINUTES) PART=$(PART) SEED=$(SEED) nice -n 10 tests/soak.sh
 
-# The fuzz targets of tests/fuzz (README.md there), built apart with clang: fuzz_*.c link what the daemon is made of
-# below its loop, client_*.c what reads files and answers in the client.  TARGETS and FUZZ_SECONDS choose.
+# The fuzz targets of tests/fuzz (README.md there), built apart with clang: fuzz_*.c are of the daemon, client_*.c of what
+# reads files and answers in the client.  TARGETS and FUZZ_SECONDS choose.
 FUZZ_BUILD  ?= $(BUILD)/fuzz
 FUZZ_DAEMON := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_CLIENT := $(wildcard tests/fuzz/client_*.c)
 FUZZ_BIN    := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_DAEMON) $(FUZZ_CLIENT))
-FUZZ_SERVER := convert convert_shadow message guard options listen log
-FUZZ_DAEMON_O := $(CORE_O) $(RPC_O) $(STORE_O) $(FUZZ_SERVER:%=$(BUILD)/obj/daemon/server/%.o) $(GEN_O)
 FUZZ_CLIENT_O := $(patsubst %,$(BUILD)/obj/client/lib/%.o,answer bytes error sse) \
                  $(patsubst %,$(BUILD)/obj/client/cli/%.o,file losses losses_json pick text)
 $(patsubst %.c,$(BUILD)/obj/%.o,$(FUZZ_DAEMON)): ALL_CPPFLAGS += -Itests/fuzz
 # An archive, so that a target has in it what it tries and nothing else.
-$(BUILD)/fuzz_daemon.a: $(FUZZ_DAEMON_O)
+$(BUILD)/fuzz_daemon.a: $(filter-out $(MAIN_O),$(DAEMON_O))
 	rm -f $@
 	$(AR) rcs $@ $^
 $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_DAEMON)): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/fuzz_daemon.a
@@ -263,7 +261,7 @@ $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_CLIENT)): $(BUILD)/%: $(BUILD)/obj/t
 fuzz-targets: $(FUZZ_BIN)
 fuzz-build:
 	@$(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=clang SANITIZE=fuzzer-no-link,address,undefined \
-	  CFLAGS='-O1 -g' fuzz-targets
+	  CFLAGS='-O1 -gline-tables-only' fuzz-targets
 fuzz: fuzz-build
 	@FUZZ_BUILD=$(FUZZ_BUILD) tests/fuzz/run.sh $(TARGETS)
 
