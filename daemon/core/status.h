@@ -82,6 +82,17 @@ enum error_outcome {
       "NAME.")                                                                                               \
     X(ORIGIN_NOT_ALLOWED, PERMISSION_DENIED, 0, NOTHING,                                                     \
       "A web page of another origin sent this; only this daemon's own pages may.")                           \
+    X(TOKEN_REQUIRED, UNAUTHENTICATED, 0, NOTHING,                                                           \
+      "The daemon asks for tokens and the request has none; send Authorization: Bearer TOKEN.")              \
+    X(TOKEN_INVALID, UNAUTHENTICATED, 0, NOTHING,                                                            \
+      "The token is malformed, unknown or revoked; ask whoever runs the daemon for another.")                \
+    X(TOKEN_REVOKED, UNAUTHENTICATED, 0, UNKNOWN,                                                            \
+      "The token was revoked while the request waited; a report may be recorded.  Ask whoever runs the "     \
+      "daemon for another token.")                                                                           \
+    X(ROLE_INSUFFICIENT, PERMISSION_DENIED, 0, NOTHING,                                                      \
+      "The token's role does not include this; the message names the role that does.")                       \
+    X(JOB_OUTSIDE_PREFIX, PERMISSION_DENIED, 0, NOTHING,                                                     \
+      "The token may create jobs with its prefix only; choose such an id, or use another token.")            \
     X(JOB_NOT_FOUND, NOT_FOUND, 0, NOTHING,                                                                  \
       "No job has this id; create it, or report with lr to create it on the fly.")                           \
     X(JOB_EXISTS, ALREADY_EXISTS, 0, NOTHING,                                                                \

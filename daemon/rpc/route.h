@@ -26,9 +26,14 @@ struct rpc_request {
     size_t max_entries; /* of a method with large_body; 0: any number */
 };
 
+/* What a token may do; each includes those before it. */
+enum rpc_role { ROLE_OBSERVE, ROLE_REPORT, ROLE_ADMIN };
+extern const char *const rpc_role_words[]; /* ends with NULL */
+
 /* One row for each RPC of the contract. */
 struct rpc_method {
     const char *name;        /* "Report" */
+    enum rpc_role role;      /* the least that may call it */
     const char *rest_method; /* "POST" */
     const char *rest_path;   /* "/v1/jobs/{job}:report" */
     const char *body_field;  /* NULL: the body is the message; "": no body; else the body is this field */

@@ -34,7 +34,7 @@ static const char *accepted_types(const struct http_request *http)
 
 void api_send_error(struct http_request *http, const struct error *err, enum rpc_face face, const char *allow)
 {
-    const char *headers[2][2];
+    const char *headers[3][2];
     size_t n = 0;
     char space[ERROR_BODY_MAX]; /* that there is no memory can be said without any */
     struct buf body = BUF_FIXED(space);
@@ -48,6 +48,10 @@ void api_send_error(struct http_request *http, const struct error *err, enum rpc
     if (status == 503 || status == 429) {
         headers[n][0] = "Retry-After";
         headers[n++][1] = "1";
+    }
+    if (status == 401) {
+        headers[n][0] = "WWW-Authenticate";
+        headers[n++][1] = "Bearer realm=\"greedylrd\"";
     }
     if (err->status == ST_MEDIA_TYPE_UNSUPPORTED) {
         headers[n][0] = "Accept-Post";
@@ -176,37 +180,84 @@ static enum rpc_face face_of(const char *target)
     return strncmp(target, "/greedylr.v1.", 13) ? FACE_REST : FACE_CONNECT;
 }
 
-static int64_t on_admit(void *arg, struct http_request *http)
+/* Metrics are for this machine, or for who may look. */
+static int64_t admit_plain(struct api *api, struct http_request *http, const struct plain_row *plain)
 {
-    struct api *api = arg;
-    const char *target = http_target(http), *method = http_method(http), *allow = NULL;
-    struct rpc_route route;
+    struct auth_token *token;
     struct error err;
 
-    if (guard_check(http, api->config.guard, &err)) {
-        api_send_error(http, &err, face_of(target), NULL);
-        return -1;
-    }
-    if (find_plain(target)) {
-        if (is_read(method)) return 0;
-        (void)error_set(&err, ST_METHOD_NOT_ALLOWED, "method: %s is not served here; use GET", method);
+    if (!is_read(http_method(http))) {
+        (void)error_set(&err, ST_METHOD_NOT_ALLOWED, "method: %s is not served here; use GET",
+                        http_method(http));
         api_send_error(http, &err, FACE_REST, "GET, HEAD");
         return -1;
     }
-    if (route_match(strcmp(method, "HEAD") ? method : "GET", target, &route, &allow, &err)) {
-        api_send_error(http, &err, face_of(target), allow);
+    if (plain->handle != plain_metrics || http_is_loopback_or_unix(http)) return 0;
+    if (api_authorize(api, http, ROLE_OBSERVE, plain->path, &token, &err)) {
+        api_send_error(http, &err, FACE_REST, NULL);
         return -1;
     }
-    return (int64_t)(route.method->large_body ? api->config.options->max_batch_body
-                                              : api->config.options->max_body);
+    auth_unref(token);
+    return 0;
+}
+
+static struct exchange *exchange_new(struct api *api, struct http_request *http,
+                                     const struct rpc_route *route, struct auth_token *token)
+{
+    struct exchange *x = calloc(1, sizeof(*x));
+
+    if (!x) return NULL;
+    x->api = api;
+    x->http = http;
+    x->route = *route;
+    x->token = token;
+    x->next = api->exchanges;
+    if (x->next) x->next->prev = x;
+    api->exchanges = x;
+    return x;
 }
 
 void exchange_free(struct exchange *x)
 {
+    if (x->prev)
+        x->prev->next = x->next;
+    else
+        x->api->exchanges = x->next;
+    if (x->next) x->next->prev = x->prev;
     if (x->decoded) rpc_call_clear(&x->rpc);
     x->api->held -= x->held;
     buf_free(&x->body);
+    auth_unref(x->token);
     free(x);
+}
+
+static int64_t on_admit(void *arg, struct http_request *http)
+{
+    struct api *api = arg;
+    const char *target = http_target(http), *allow = NULL;
+    const struct plain_row *plain = find_plain(target);
+    struct auth_token *token;
+    struct exchange *x;
+    struct rpc_route route;
+    struct error err;
+
+    if (guard_check(http, api->config.guard, &err)) goto refuse;
+    if (plain) return admit_plain(api, http, plain);
+    if (route_match(http_method(http), target, &route, &allow, &err)) goto refuse;
+    if (api_authorize(api, http, route.method->role, route.method->name, &token, &err)) goto refuse;
+    x = exchange_new(api, http, &route, token);
+    if (!x) {
+        auth_unref(token);
+        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
+        goto refuse;
+    }
+    http_set_user(http, x);
+    return (int64_t)(route.method->large_body ? api->config.options->max_batch_body
+                                              : api->config.options->max_body);
+
+refuse:
+    api_send_error(http, &err, face_of(target), allow);
+    return -1;
 }
 
 static int on_encode(struct call *call, const ProtobufCMessage *answer, struct error *err)
@@ -254,9 +305,10 @@ static void send_body(struct exchange *x)
 static void on_call_done(struct call *call, const ProtobufCMessage *answer, const struct error *err)
 {
     struct exchange *x = call->arg;
-    struct error failed;
+    struct error failed, revoked;
 
     x->busy = false;
+    err = api_verdict(x, err, &revoked);
     if (!x->http) { /* the peer is gone */
         exchange_free(x);
         return;
@@ -270,7 +322,7 @@ static void on_call_done(struct call *call, const ProtobufCMessage *answer, cons
 
 static int decode(struct http_request *http, struct exchange *x, struct error *err)
 {
-    const char *method = http_method(http), *allow = NULL;
+    const char *method = http_method(http);
     struct rpc_request request = {.method = strcmp(method, "HEAD") ? method : "GET",
                                   .target = http_target(http),
                                   .content_type = http_header(http, "Content-Type"),
@@ -283,7 +335,6 @@ static int decode(struct http_request *http, struct exchange *x, struct error *e
 
     request.body = http_body(http, &request.len);
     request.max_entries = x->api->config.options->max_batch_entries;
-    if (route_match(request.method, request.target, &x->route, &allow, err)) return (int)err->status;
     if (route_decode(&request, &x->route, &x->rpc, err)) return (int)err->status;
     x->decoded = true;
     return 0;
@@ -292,45 +343,41 @@ static int decode(struct http_request *http, struct exchange *x, struct error *e
 static void on_handle(void *arg, struct http_request *http)
 {
     struct api *api = arg;
-    const struct plain_row *plain = find_plain(http_target(http));
+    struct exchange *x = http_user(http); /* closed frees it */
     struct error err;
 
-    if (plain) {
-        plain->handle(api, http);
+    if (!x) {
+        find_plain(http_target(http))->handle(api, http);
         return;
     }
     if (http_is_reserve(http)) {
         (void)error_limit(&err, LIMIT_CONNECTIONS, ST_OVERLOADED,
                           "there are as many connections as --max-connections allows; repeat the request "
                           "in a moment");
-        api_send_error(http, &err, face_of(http_target(http)), NULL);
+        api_send_error(http, &err, x->route.face, NULL);
         return;
     }
-    struct exchange *x = calloc(1, sizeof(*x));
-    if (!x) {
-        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
-        api_send_error(http, &err, face_of(http_target(http)), NULL);
+    if (api_check_token(x, &err)) {
+        api_send_error(http, &err, x->route.face, NULL);
         return;
     }
-    x->api = api;
-    x->http = http;
     if (decode(http, x, &err)) {
-        if (x->route.method && x->route.method->streaming)
+        if (x->route.method->streaming)
             stream_refuse(x, &err);
         else
-            api_send_error(http, &err, face_of(http_target(http)), NULL);
-        exchange_free(x);
+            api_send_error(http, &err, x->route.face, NULL);
         return;
     }
-    snprintf(x->peer, sizeof(x->peer), "%s", http_peer(http));
+    snprintf(x->peer, sizeof(x->peer), "%s%s%s", x->token ? x->token->id : "", x->token ? "@" : "",
+             http_peer(http));
     x->call = (struct call){.method = x->route.method->name,
                             .request = x->rpc.message,
                             .done = on_call_done,
                             .encode = on_encode,
                             .arg = x,
                             .peer = x->peer,
+                            .token = x->token,
                             .timeout_ms = x->rpc.timeout_ms};
-    http_set_user(http, x);
     if (x->route.method->streaming) {
         stream_start(x);
         return;
@@ -338,7 +385,7 @@ static void on_handle(void *arg, struct http_request *http)
     if (x->route.method->large_body && api->held >= api->config.options->max_answer_memory) {
         (void)refuse_held(api, &err);
         api_send_error(http, &err, x->route.face, NULL);
-        return; /* closed frees x */
+        return;
     }
     x->busy = true;
     service_call(api->config.service, &x->call);

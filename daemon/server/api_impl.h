@@ -1,4 +1,4 @@
-/* What api.c and api_stream.c share. */
+/* What api.c, api_auth.c and api_stream.c share. */
 #ifndef GREEDYLRD_SERVER_API_IMPL_H
 #define GREEDYLRD_SERVER_API_IMPL_H
 
@@ -18,29 +18,42 @@ struct api {
     struct api_config config;
     struct http_server *server;
     bool draining;
-    size_t held; /* bytes of large answers that their peers have not taken */
+    struct exchange *exchanges; /* linked by next */
+    size_t held;                /* bytes of large answers that their peers have not taken */
     struct encoded encoded[STREAM_FORMS];
     struct http_response standby; /* that there is no memory */
     char standby_text[ERROR_BODY_MAX];
 };
 
-/* One request; outlives the peer until the service is done. */
+/* One request of a method, from its headers on; outlives the peer until the service is done. */
 struct exchange {
+    struct exchange *next, *prev;
     struct api *api;
+    struct auth_token *token;  /* referenced; NULL: tokens are off */
     struct http_request *http; /* NULL once the peer is gone */
     struct rpc_route route;
     struct rpc_call rpc;
     struct call call;
-    char peer[64];
+    char peer[112];  /* and who: "ci@127.0.0.1:50412" */
     struct buf body; /* the answer, until it is sent */
     const char *type;
     size_t held;                   /* of api->held */
     bool decoded, busy, streaming; /* streaming: the stream has begun */
+    bool revoked;                  /* the token was, and the call is ended for it */
 };
 
 void api_send_error(struct http_request *http, const struct error *err, enum rpc_face face,
                     const char *allow);
 void exchange_free(struct exchange *x);
+
+/* Who sends the request, as far as the role allows it: the token, referenced, or NULL where tokens are off.
+ * ST_TOKEN_REQUIRED, ST_TOKEN_INVALID, ST_ROLE_INSUFFICIENT. */
+int api_authorize(const struct api *api, struct http_request *http, enum rpc_role role, const char *what,
+                  struct auth_token **out, struct error *err) WARN_UNUSED;
+/* The body has come: ST_TOKEN_INVALID if the token was revoked meanwhile. */
+int api_check_token(const struct exchange *x, struct error *err) WARN_UNUSED;
+/* What a call is answered with once its token was revoked, else err. */
+const struct error *api_verdict(const struct exchange *x, const struct error *err, struct error *revoked);
 
 /* A streaming method: to be called in place of service_call; answers, or begins the stream. */
 void stream_start(struct exchange *x);

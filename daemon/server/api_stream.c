@@ -68,9 +68,11 @@ static enum stream_took on_message(struct call *call, const ProtobufCMessage *me
 static void on_done(struct call *call, const ProtobufCMessage *answer, const struct error *err)
 {
     struct exchange *x = call->arg;
+    struct error revoked;
 
     (void)answer;
     x->busy = false;
+    err = api_verdict(x, err, &revoked);
     if (!x->http) { /* the peer is gone */
         exchange_free(x);
         return;

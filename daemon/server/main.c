@@ -43,6 +43,7 @@ struct daemon {
     struct store *store;
     struct service *service;
     struct guard_config *guard;
+    struct auth *auth; /* NULL: no tokens */
     struct api *api;
     struct http_server *http;
     uv_signal_t term, interrupt, hangup;
@@ -123,14 +124,28 @@ static void on_stop_signal(uv_signal_t *handle, int number)
     drain(handle->data);
 }
 
-static void on_hangup(uv_signal_t *handle, int number)
+static void reload_tokens(struct daemon *d)
 {
-    struct daemon *d = handle->data;
+    struct error err;
+    size_t revoked;
+
+    if (auth_reload(d->auth, &revoked, &err)) {
+        log_event(LOG_ERROR, "tokens_not_reloaded",
+                  (struct log_field[]){log_str("error", err.message),
+                                       log_str("note", "the tokens read before stay in force"), log_end()});
+        return;
+    }
+    api_end_revoked(d->api);
+    log_event(LOG_INFO, "tokens_reloaded",
+              (struct log_field[]){log_str("file", d->options.token_file),
+                                   log_u64("tokens", auth_count(d->auth)), log_u64("revoked", revoked),
+                                   log_end()});
+}
+
+static void reload_certificate(struct daemon *d)
+{
     struct error err;
 
-    (void)number;
-    log_event(LOG_INFO, "reload", NULL);
-    if (!d->tls) return;
     if (tls_reload(d->tls, &err))
         log_event(LOG_ERROR, "tls_reload_failed",
                   (struct log_field[]){log_str("error", err.message),
@@ -138,6 +153,16 @@ static void on_hangup(uv_signal_t *handle, int number)
                                        log_end()});
     else
         tls_report(d->tls, "tls_reloaded");
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct daemon *d = handle->data;
+
+    (void)number;
+    log_event(LOG_INFO, "reload", NULL);
+    if (d->auth) reload_tokens(d);
+    if (d->tls) reload_certificate(d);
 }
 
 static void on_fatal_end(uv_timer_t *timer)
@@ -163,30 +188,55 @@ static void on_watchdog(uv_timer_t *timer)
 
 /* ---- the beginning ---- */
 
-/* What stands between this address and everybody: what is missing has to be accepted by name. */
-static int check_exposure(const struct options *o, const char *address, struct error *err)
-{
-    static const char *const words[] = {"", "no-tokens", "no-tls", "no-tokens,no-tls"};
-    static const char *const what[] = {
-        "", "there are no tokens in this version", "there is no TLS (--tls-cert, --tls-key)",
-        "there are no tokens in this version and no TLS (--tls-cert, --tls-key)"};
-    unsigned missing = INSECURE_NO_TOKENS | (o->tls_cert ? 0 : INSECURE_NO_TLS);
+/* What keeps strangers out, each by the word that --insecure has for its absence. */
+static const struct protection {
+    unsigned bit;
+    const char *word, *name, *risk;
+} protections[] = {
+    {INSECURE_NO_TOKENS, "no-tokens", "tokens (--token-file)",
+     "anybody who reaches this address can set learning rates"},
+    {INSECURE_NO_TLS, "no-tls", "TLS (--tls-cert, --tls-key)",
+     "whoever is on the way can read and change what is sent, tokens too"},
+};
+#define PROTECTIONS (sizeof(protections) / sizeof(protections[0]))
 
-    if (!options_listen_is_public(address) || !missing) return 0;
-    if ((o->insecure & missing) == missing) {
-        log_event(LOG_WARNING, "insecure",
-                  (struct log_field[]){
-                      log_str("listen", address), log_str("accepted", words[missing]),
-                      log_str("note", missing & INSECURE_NO_TOKENS
-                                          ? "anybody who reaches this address can set learning rates"
-                                          : "tokens can be read on their way"),
-                      log_end()});
-        return 0;
+static unsigned missing_protections(const struct options *o)
+{
+    return (o->token_file ? 0 : INSECURE_NO_TOKENS) | (o->tls_cert ? 0 : INSECURE_NO_TLS);
+}
+
+static int refuse_exposure(const struct options *o, const char *address, unsigned missing, struct error *err)
+{
+    char names[96] = "", words[64] = "";
+
+    for (size_t i = 0; i < PROTECTIONS; i++) {
+        const struct protection *p = &protections[i];
+        if (!(missing & p->bit)) continue;
+        snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s", *words ? "," : "", p->word);
+        if (o->insecure & p->bit) continue;
+        snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", *names ? " and " : "no ",
+                 p->name);
     }
     return error_set(err, ST_CONFIG_INVALID,
-                     "--listen %s: can be reached from other machines, and %s; listen on 127.0.0.1 or a Unix "
-                     "socket behind a proxy, or accept the risk by name with --insecure %s",
-                     o->listen, what[missing], words[missing]);
+                     "--listen %s: can be reached from other machines, and there is %s; add what is missing, "
+                     "listen on 127.0.0.1 or a Unix socket, or accept the risk by name with --insecure %s",
+                     address, names, words);
+}
+
+/* Tokens and TLS, or the absence of each accepted by name, where other machines can come in. */
+static int check_exposure(const struct options *o, const char *address, struct error *err)
+{
+    unsigned missing = options_listen_is_public(address) ? missing_protections(o) : 0;
+
+    if (missing & ~o->insecure) return refuse_exposure(o, address, missing, err);
+    for (size_t i = 0; i < PROTECTIONS; i++) {
+        const struct protection *p = &protections[i];
+        if (missing & p->bit)
+            log_event(LOG_WARNING, "insecure",
+                      (struct log_field[]){log_str("listen", address), log_str("accepted", p->word),
+                                           log_str("note", p->risk), log_end()});
+    }
+    return 0;
 }
 
 /* No TLS without --tls-cert. */
@@ -200,13 +250,24 @@ static int open_tls(struct daemon *d, struct error *err)
     return 0;
 }
 
+static int open_tokens(const struct options *o, struct auth **out, struct error *err)
+{
+    const struct auth_limits defaults = {0};
+
+    *out = NULL;
+    return o->token_file ? auth_open(o->token_file, &defaults, out, err) : 0;
+}
+
 /* --check-config: what can be refused without touching the data directory. */
 static int check_config(struct daemon *d)
 {
     struct error err;
 
-    if (check_exposure(&d->options, d->options.listen, &err) || open_tls(d, &err)) return refuse(&err);
+    if (check_exposure(&d->options, d->options.listen, &err) || open_tokens(&d->options, &d->auth, &err) ||
+        open_tls(d, &err))
+        return refuse(&err);
     tls_free(d->tls);
+    auth_free(d->auth);
     options_print(&d->options, stdout);
     return EXIT_CLEAN;
 }
@@ -239,12 +300,13 @@ static int start_parts(struct daemon *d, struct error *err)
                                  .silence_ms = (int)o->watch_keepalive_ms};
     int fd = -1;
 
+    if (open_tokens(o, &d->auth, err)) return (int)err->status;
     if (sd_listen_fd(&fd, err) || store_open(o->data_dir, &store, &d->store, err)) return (int)err->status;
     if (service_start(&d->loop, d->store, &service, on_fatal, d, &d->service, err)) return (int)err->status;
     if (guard_new(NULL, (const char *const *)o->allow_hosts, o->n_allow_hosts, &d->guard, err))
         return (int)err->status;
-    d->api = api_new(
-        &(struct api_config){.options = o, .service = d->service, .store = d->store, .guard = d->guard});
+    d->api = api_new(&(struct api_config){
+        .options = o, .service = d->service, .store = d->store, .guard = d->guard, .auth = d->auth});
     if (!d->api) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     struct http_handlers handlers = api_handlers(d->api);
     if (open_tls(d, err)) return (int)err->status;
@@ -294,10 +356,10 @@ static void announce(const struct daemon *d)
     printf("greedylrd listening on %s%s\n", scheme, address);
     fflush(stdout);
     log_event(LOG_INFO, "ready",
-              (struct log_field[]){log_str("version", GREEDYLRD_VERSION), log_str("listen", address),
-                                   log_bool("tls", http_server_tls(d->http)),
-                                   log_str("data_dir", d->options.data_dir),
-                                   log_u64("jobs", store_job_count(d->store)), log_end()});
+              (struct log_field[]){
+                  log_str("version", GREEDYLRD_VERSION), log_str("listen", address),
+                  log_bool("tls", http_server_tls(d->http)), log_str("data_dir", d->options.data_dir),
+                  log_u64("jobs", store_job_count(d->store)), log_bool("tokens", d->auth), log_end()});
     sd_ready();
 }
 
@@ -315,6 +377,7 @@ static int run(struct daemon *d)
     api_free(d->api);
     guard_free(d->guard);
     tls_free(d->tls);
+    auth_free(d->auth);
     int rc = store_close(d->store, &err);
     if (rc == ST_STORE_FULL || rc == ST_OUT_OF_MEMORY) {
         log_event(LOG_WARNING, rc == ST_STORE_FULL ? "disk_full" : "out_of_memory",

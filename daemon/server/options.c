@@ -55,6 +55,9 @@ static const struct row {
      "commas"},
     {"insecure", "WHAT", NULL, KIND_SET, AT(insecure), 0, 0, WORDS("no-tokens", "no-tls"),
      "no-tokens,no-tls: accept that other machines reach this daemon without these"},
+    {"token-file", "FILE", NULL, KIND_TEXT, AT(token_file), 0, 0, NULL,
+     "who may do what: one token a line, read again at SIGHUP; $CREDENTIALS_DIRECTORY/tokens if that exists, "
+     "else nobody is asked for one"},
     {"no-auto-create", NULL, NULL, KIND_FLAG, AT(no_auto_create), 0, 0, NULL,
      "a report with lr does not create its job"},
     {"log-level", "LEVEL", "info", KIND_CHOICE, AT(log_level), 0, 0,
@@ -386,6 +389,11 @@ static int take_credentials(struct options *o, struct error *err)
 {
     const char *directory = getenv("CREDENTIALS_DIRECTORY");
 
+    if (!o->token_file && directory && *directory) {
+        if (asprintf(&o->token_file, "%s/tokens", directory) < 0)
+            return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+        if (access(o->token_file, F_OK)) drop_text(&o->token_file);
+    }
     if (!o->tls_cert && !o->tls_key && directory && *directory) {
         bool whole = asprintf(&o->tls_cert, "%s/tls.crt", directory) > 0 &&
                      asprintf(&o->tls_key, "%s/tls.key", directory) > 0;
@@ -449,6 +457,7 @@ void options_free(struct options *o)
     free(o->check);
     free(o->backup[0]);
     free(o->backup[1]);
+    free(o->token_file);
     memset(o, 0, sizeof(*o));
 }
 

@@ -21,6 +21,7 @@ struct options {
     char **allow_hosts;
     size_t n_allow_hosts;
     unsigned insecure; /* INSECURE_... */
+    char *token_file;  /* NULL: no tokens */
     bool no_auto_create;
     enum log_level log_level;
     enum log_format log_format;
@@ -45,8 +46,8 @@ struct options {
 /* Fills *options from the defaults, the environment (GREEDYLRD_<FLAG>) and argv; options_free it in any case.
  * ST_CONFIG_INVALID names the flag or variable, the value and what is allowed.  With --help or --version
  * nothing else is checked.  --tls-cert and --tls-key default to tls.crt and tls.key in
- * $CREDENTIALS_DIRECTORY, if both are there.  --data-dir defaults to $STATE_DIRECTORY, else to
- * /var/lib/greedylrd if that exists. */
+ * $CREDENTIALS_DIRECTORY, if both are there, --token-file to tokens there.  --data-dir defaults to
+ * $STATE_DIRECTORY, else to /var/lib/greedylrd if that exists. */
 int options_parse(struct options *options, int argc, char **argv, struct error *err) WARN_UNUSED;
 void options_free(struct options *options);
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+struct auth_token;
 struct service;
 struct call;
 
@@ -46,8 +47,9 @@ struct call {
      * an error it sets is done's. */
     int (*encode)(struct call *call, const ProtobufCMessage *answer, struct error *err);
     void *arg;
-    const char *peer;   /* who asks, for the history of events */
-    int64_t timeout_ms; /* the longest the caller waits; -1: as long as it takes */
+    const char *peer;               /* who asks, for the history of events */
+    const struct auth_token *token; /* whose jobs it is about; NULL: all */
+    int64_t timeout_ms;             /* the longest the caller waits; -1: as long as it takes */
     /* Of a streaming method: takes one message (borrowed).  The same serial is the same message, handed to
      * several calls.  NULL: only check the request. */
     enum stream_took (*message)(struct call *call, const ProtobufCMessage *message, uint64_t serial);

@@ -199,7 +199,7 @@ static void item_begin(struct batch_call *batch, size_t i)
     item->batch = batch;
     item->report.job = request->reports[i]->job;
     if (!item_has_room(batch, &item->report)) return;
-    report_begin(batch->service, request->reports[i], &item->report);
+    report_begin(batch->service, batch->call->token, request->reports[i], &item->report);
     batch->rates += item_rates(batch, &item->report);
     if (!item->report.waits) item_wait(item, NULL);
 }

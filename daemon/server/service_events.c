@@ -15,7 +15,7 @@ static bool find_settled(struct service *service, struct call *call, const char 
     struct change *unsettled;
     struct error err;
 
-    if (service_find(service, name, job, &err)) {
+    if (service_find(service, call->token, name, job, &err)) {
         call_fail(call, &err);
         return false;
     }
@@ -166,9 +166,10 @@ static int fork_step(const struct job *parent, const struct past *from, struct c
     return rc;
 }
 
-static int fork_job(struct service *service, struct job *parent, const Greedylr__V1__ForkJobRequest *request,
-                    const char *actor, struct change **out, struct error *err)
+static int fork_job(struct service *service, struct call *call, struct job *parent, struct change **out,
+                    struct error *err)
 {
+    const Greedylr__V1__ForkJobRequest *request = (const void *)call->request;
     struct texts texts = {0};
     struct past from = {0};
     struct job_spec *spec = NULL;
@@ -178,10 +179,11 @@ static int fork_job(struct service *service, struct job *parent, const Greedylr_
     if (texts_load(service, parent, &texts, err) || texts_patch(&texts, parent, request->spec, &spec, err))
         goto out;
     if (fork_state(service, parent, request, &from, err) ||
-        service_new_job(service, request->spec->job, texts.given, texts.effective, spec, &change, err))
+        service_new_job(service, call->token, request->spec->job, texts.given, texts.effective, spec, &change,
+                        err))
         goto out;
     spec = NULL;
-    if (fork_step(parent, &from, change, actor, err) || service_queue(service, change, err)) {
+    if (fork_step(parent, &from, change, call->peer, err) || service_queue(service, change, err)) {
         service_unmake_job(service, change);
         goto out;
     }
@@ -204,13 +206,13 @@ void handle_fork_job(struct service *service, struct call *call)
 
     if (service_check_id(name, "spec.job", &err)) goto fail;
     if (!find_settled(service, call, request->job, &parent)) return;
-    int rc = service_find(service, name, &other, &err);
+    int rc = service_find(service, call->token, name, &other, &err);
     if (!rc) {
         (void)error_set(&err, ST_JOB_EXISTS,
                         "spec.job: %s exists already; fork to another id, or :rewind that job", name);
         goto fail;
     }
-    if (rc != ST_JOB_NOT_FOUND || fork_job(service, parent, request, call->peer, &change, &err)) goto fail;
+    if (rc != ST_JOB_NOT_FOUND || fork_job(service, call, parent, &change, &err)) goto fail;
     answer_job_after(service, call, change);
     return;
 
@@ -266,7 +268,7 @@ void handle_set_lr(struct service *service, struct call *call)
     struct error err;
     struct job *job;
 
-    if (service_find(service, request->job, &job, &err) ||
+    if (service_find(service, call->token, request->job, &job, &err) ||
         spread_rates(request, job->newest->groups, lrs, &err))
         goto fail;
     event.set_lr.lrs = lrs;
@@ -298,7 +300,8 @@ static void change_status(struct service *service, struct call *call, const char
     struct error err;
     struct job *job;
 
-    if (service_find(service, name, &job, &err) || job_status_after(job->newest, action, &status, &err))
+    if (service_find(service, call->token, name, &job, &err) ||
+        job_status_after(job->newest, action, &status, &err))
         goto fail;
     if (status == (enum job_status)job->newest->status) {
         answer_job_settled(service, call, job);

@@ -2,6 +2,7 @@
 #ifndef GREEDYLRD_SERVER_SERVICE_IMPL_H
 #define GREEDYLRD_SERVER_SERVICE_IMPL_H
 
+#include "server/auth.h"
 #include "server/commit.h"
 #include "server/convert.h"
 #include "server/jobs.h"
@@ -101,7 +102,8 @@ struct report {
 };
 
 /* Everything up to the queue; sets r->failed on error. */
-void report_begin(struct service *service, const Greedylr__V1__ReportRequest *m, struct report *r);
+void report_begin(struct service *service, const struct auth_token *token,
+                  const Greedylr__V1__ReportRequest *m, struct report *r);
 void report_clear(struct report *r);
 void report_drop_entry(struct report *r);
 /* For the metrics, once it is known how the report is answered: with a decision, or with err. */
@@ -215,24 +217,25 @@ void call_fail(struct call *call, const struct error *err);
 
 int64_t service_now_us(void);
 
-/* The job that requests build on: not one that is being deleted.  Errors as jobs_find, ST_JOB_BEING_DELETED,
- * ST_FIELD_REQUIRED and ST_FIELD_INVALID for the id. */
-int service_find(struct service *service, const char *name, struct job **out, struct error *err) WARN_UNUSED;
+/* The job that requests build on: not one that is being deleted.  A job that the token does not see does not
+ * exist.  Errors as jobs_find, ST_JOB_BEING_DELETED, ST_FIELD_REQUIRED and ST_FIELD_INVALID for the id. */
+int service_find(struct service *service, const struct auth_token *token, const char *name, struct job **out,
+                 struct error *err) WARN_UNUSED;
 /* The same, but as reads see it: durable.  ST_JOB_NOT_FOUND before the creation is. */
-int service_find_durable(struct service *service, const char *name, struct job **out,
-                         struct error *err) WARN_UNUSED;
+int service_find_durable(struct service *service, const struct auth_token *token, const char *name,
+                         struct job **out, struct error *err) WARN_UNUSED;
 
 int service_check_id(const char *name, const char *field, struct error *err) WARN_UNUSED;
 
 /* The change that creates a job with these settings: the job is in memory, the change not queued yet.  Takes
- * spec on success.  ST_TOO_MANY_JOBS. */
-int service_new_job(struct service *service, const char *name, const spec_message *given,
-                    const spec_message *effective, struct job_spec *spec, struct change **out,
-                    struct error *err) WARN_UNUSED;
+ * spec on success.  ST_JOB_OUTSIDE_PREFIX, ST_TOO_MANY_JOBS. */
+int service_new_job(struct service *service, const struct auth_token *token, const char *name,
+                    const spec_message *given, const spec_message *effective, struct job_spec *spec,
+                    struct change **out, struct error *err) WARN_UNUSED;
 /* The change that creates a job from its spec message: the job is in memory, the change not queued yet.
- * Errors of convert_spec, ST_TOO_MANY_JOBS. */
-int service_make_job(struct service *service, const char *name, const spec_message *message,
-                     struct change **out, struct error *err) WARN_UNUSED;
+ * Errors of convert_spec and service_new_job. */
+int service_make_job(struct service *service, const struct auth_token *token, const char *name,
+                     const spec_message *message, struct change **out, struct error *err) WARN_UNUSED;
 /* Undoes it before it was queued. */
 void service_unmake_job(struct service *service, struct change *change);
 

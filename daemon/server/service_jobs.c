@@ -30,24 +30,28 @@ static int no_job(const struct service *service, const char *name, struct error 
                      service->options.auto_create ? ", or report with lr" : "");
 }
 
-static int find(struct service *service, const char *name, struct job **out, struct error *err)
+static int find(struct service *service, const struct auth_token *token, const char *name, struct job **out,
+                struct error *err)
 {
     if (service_check_id(name, "job", err)) return (int)err->status;
+    if (!auth_sees(token, name)) return no_job(service, name, err);
     int rc = jobs_find(service->jobs, service->reader, name, out, err);
     return rc == ST_JOB_NOT_FOUND ? no_job(service, name, err) : rc;
 }
 
-int service_find(struct service *service, const char *name, struct job **out, struct error *err)
+int service_find(struct service *service, const struct auth_token *token, const char *name, struct job **out,
+                 struct error *err)
 {
-    if (find(service, name, out, err)) return (int)err->status;
+    if (find(service, token, name, out, err)) return (int)err->status;
     if ((*out)->deleting)
         return error_set(err, ST_JOB_BEING_DELETED, "job %s is being deleted; repeat the request", name);
     return 0;
 }
 
-int service_find_durable(struct service *service, const char *name, struct job **out, struct error *err)
+int service_find_durable(struct service *service, const struct auth_token *token, const char *name,
+                         struct job **out, struct error *err)
 {
-    if (find(service, name, out, err)) return (int)err->status;
+    if (find(service, token, name, out, err)) return (int)err->status;
     if (!(*out)->durable) return no_job(service, name, err);
     return 0;
 }
@@ -125,13 +129,22 @@ static uint64_t new_uid(void)
     return uid;
 }
 
-int service_new_job(struct service *service, const char *name, const spec_message *given,
-                    const spec_message *effective, struct job_spec *spec, struct change **out,
-                    struct error *err)
+static int check_prefix(const struct auth_token *token, const char *name, struct error *err)
+{
+    if (auth_sees(token, name)) return 0;
+    return error_set(err, ST_JOB_OUTSIDE_PREFIX,
+                     "job %s: token %s may create jobs that begin with %s; choose such an id", name,
+                     token->id, token->prefix);
+}
+
+int service_new_job(struct service *service, const struct auth_token *token, const char *name,
+                    const spec_message *given, const spec_message *effective, struct job_spec *spec,
+                    struct change **out, struct error *err)
 {
     struct store_job *row = NULL;
     uint64_t uid = new_uid();
 
+    if (check_prefix(token, name, err)) return (int)err->status;
     if (service->options.max_jobs &&
         store_job_count(service->store) + service->creating >= service->options.max_jobs)
         return error_set(err, ST_TOO_MANY_JOBS,
@@ -159,8 +172,8 @@ err_job:
     return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
 }
 
-int service_make_job(struct service *service, const char *name, const spec_message *message,
-                     struct change **out, struct error *err)
+int service_make_job(struct service *service, const struct auth_token *token, const char *name,
+                     const spec_message *message, struct change **out, struct error *err)
 {
     struct job_spec *spec = NULL;
     spec_message *effective = NULL;
@@ -169,7 +182,7 @@ int service_make_job(struct service *service, const char *name, const spec_messa
     if (rc) return rc;
     rc = convert_check_texts(message, spec->lr.n, err);
     if (!rc) rc = convert_effective(message, spec, &effective, err);
-    if (!rc) rc = service_new_job(service, name, message, effective, spec, out, err);
+    if (!rc) rc = service_new_job(service, token, name, message, effective, spec, out, err);
     if (effective) greedylr__v1__job_spec__free_unpacked(effective, NULL);
     if (rc) spec_free(spec);
     return rc;
@@ -386,12 +399,12 @@ void handle_create_job(struct service *service, struct call *call)
         goto fail;
     }
     if (service_check_id(request->spec->job, "spec.job", &err)) goto fail;
-    if (!service_find(service, request->spec->job, &job, &err)) {
+    if (!service_find(service, call->token, request->spec->job, &job, &err)) {
         create_again(service, call, job, request->spec);
         return;
     }
     if (err.status != ST_JOB_NOT_FOUND) goto fail;
-    if (service_make_job(service, request->spec->job, request->spec, &change, &err)) goto fail;
+    if (service_make_job(service, call->token, request->spec->job, request->spec, &change, &err)) goto fail;
     if (service_queue(service, change, &err)) {
         service_unmake_job(service, change);
         goto fail;
@@ -410,7 +423,7 @@ void handle_get_job(struct service *service, struct call *call)
     struct error err;
     struct job *job;
 
-    if (service_find_durable(service, request->job, &job, &err))
+    if (service_find_durable(service, call->token, request->job, &job, &err))
         call_fail(call, &err);
     else
         answer_job(service, call, job);
@@ -422,7 +435,7 @@ void handle_delete_job(struct service *service, struct call *call)
     struct error err;
     struct job *job;
 
-    if (service_find(service, request->job, &job, &err)) goto fail;
+    if (service_find(service, call->token, request->job, &job, &err)) goto fail;
     struct change *change = change_new(job, job->spec);
     if (!change) {
         (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");

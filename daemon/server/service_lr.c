@@ -131,7 +131,7 @@ void handle_get_lr(struct service *service, struct call *call)
     struct error err;
     struct job *job;
 
-    if (service_find_durable(service, request->job, &job, &err)) goto fail;
+    if (service_find_durable(service, call->token, request->job, &job, &err)) goto fail;
     state = job->durable;
     if (!request->has_step) {
         if (request->wait) {

@@ -154,7 +154,7 @@ void handle_list_decisions(struct service *service, struct call *call)
     struct job *job;
     uint32_t after = 0;
 
-    if (service_find_durable(service, request->job, &job, &err)) goto fail;
+    if (service_find_durable(service, call->token, request->job, &job, &err)) goto fail;
     if (parse_revision_token(request->page_token, &after, &err)) goto fail;
     if (request->has_max_points) {
         (void)error_set(&err, ST_NOT_SERVED, "max_points: thinning out is not served by this version");
@@ -286,18 +286,29 @@ static int status_word(const char *word)
     return -1;
 }
 
+/* What both the request and the token ask ids to begin with; NULL: there is no such id. */
+static const char *list_prefix(const struct call *call)
+{
+    const Greedylr__V1__ListJobsRequest *request = (const void *)call->request;
+    const char *asked = request->prefix ? request->prefix : "", *own = call->token ? call->token->prefix : "";
+
+    if (auth_sees(call->token, asked)) return asked;
+    return strncmp(own, asked, strlen(asked)) ? NULL : own;
+}
+
 static void run_list_jobs(struct offload *o)
 {
     const Greedylr__V1__ListJobsRequest *request = (const void *)o->call->request;
+    const char *prefix = list_prefix(o->call);
     struct listing *l = listing_of(o);
     const struct store_jobs_query query = {.after = request->page_token ? request->page_token : "",
-                                           .prefix = request->prefix,
+                                           .prefix = prefix,
                                            .label = request->label,
                                            .status = status_word(request->state),
                                            .limit = l->limit + 1};
     struct store_reader *reader;
 
-    if (store_reader_open(o->service->store, &reader, &o->err)) return;
+    if (!prefix || store_reader_open(o->service->store, &reader, &o->err)) return;
     struct error err;
     int rc = store_list_jobs(reader, &query, keep_job, l, &err);
     if (!rc && !o->err.status) rc = read_rounds(l, reader, &err);

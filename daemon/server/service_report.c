@@ -322,7 +322,8 @@ static int report_to(struct service *service, struct job *job, const report_requ
 }
 
 /* The first report of a job that does not exist. */
-static int report_and_create(struct service *service, const report_request *m, struct report *r)
+static int report_and_create(struct service *service, const struct auth_token *token, const report_request *m,
+                             struct report *r)
 {
     spec_message spec = GREEDYLR__V1__JOB_SPEC__INIT;
     struct job_event event;
@@ -331,7 +332,7 @@ static int report_and_create(struct service *service, const report_request *m, s
     spec.job = m->job;
     spec.lr = m->lr;
     spec.n_lr = m->n_lr;
-    if (service_make_job(service, m->job, &spec, &change, &r->err)) {
+    if (service_make_job(service, token, m->job, &spec, &change, &r->err)) {
         /* The report's own field, not a spec's. */
         if (!strncmp(r->err.message, "spec.", 5))
             memmove(r->err.message, r->err.message + 5, strlen(r->err.message) - 4);
@@ -352,7 +353,8 @@ err:
     return (int)r->err.status;
 }
 
-void report_begin(struct service *service, const report_request *m, struct report *r)
+void report_begin(struct service *service, const struct auth_token *token, const report_request *m,
+                  struct report *r)
 {
     struct job *job;
 
@@ -365,13 +367,13 @@ void report_begin(struct service *service, const report_request *m, struct repor
         r->failed = true;
         return;
     }
-    int rc = service_find(service, m->job, &job, &r->err);
+    int rc = service_find(service, token, m->job, &job, &r->err);
     if (!rc) {
         r->err.status = ST_OK;
         rc = report_to(service, job, m, r);
     } else if (rc == ST_JOB_NOT_FOUND && m->n_lr && service->options.auto_create) {
         r->err.status = ST_OK;
-        rc = report_and_create(service, m, r);
+        rc = report_and_create(service, token, m, r);
     }
     r->failed = rc != 0;
 }
@@ -456,7 +458,7 @@ void handle_report(struct service *service, struct call *call)
         return;
     }
     rc->call = call;
-    report_begin(service, (const report_request *)(const void *)call->request, &rc->report);
+    report_begin(service, call->token, (const report_request *)(const void *)call->request, &rc->report);
     struct report *r = &rc->report;
     if (r->failed && r->unsettled) {
         service_again_after(service, call, r->unsettled);

@@ -55,8 +55,8 @@ static int step_import(const struct scheduler_dict *dict, const struct job_state
     return rc;
 }
 
-static int import_new(struct service *service, const char *name, const struct scheduler_dict *dict,
-                      const char *actor, struct change **out, struct error *err)
+static int import_new(struct service *service, struct call *call, const char *name,
+                      const struct scheduler_dict *dict, struct change **out, struct error *err)
 {
     spec_message there = GREEDYLR__V1__JOB_SPEC__INIT, *message = NULL;
     struct job_spec *spec = NULL;
@@ -66,13 +66,13 @@ static int import_new(struct service *service, const char *name, const struct sc
     if (rc) return rc;
     there.job = (char *)(uintptr_t)name;
     rc = settings_message(&there, spec, &message, err);
-    if (!rc) rc = service_new_job(service, name, message, message, spec, &change, err);
+    if (!rc) rc = service_new_job(service, call->token, name, message, message, spec, &change, err);
     if (message) greedylr__v1__job_spec__free_unpacked(message, NULL);
     if (rc) {
         spec_free(spec);
         return rc;
     }
-    rc = step_import(dict, change->job->newest, true, change, actor, err);
+    rc = step_import(dict, change->job->newest, true, change, call->peer, err);
     if (!rc) rc = service_queue(service, change, err);
     if (rc) {
         service_unmake_job(service, change);
@@ -134,7 +134,7 @@ void handle_import_state(struct service *service, struct call *call)
     struct change *change = NULL;
     struct job *job = NULL;
     struct error err;
-    int rc = service_find(service, request->job, &job, &err);
+    int rc = service_find(service, call->token, request->job, &job, &err);
 
     if (rc && rc != ST_JOB_NOT_FOUND) goto fail;
     if (!rc && (change = job_find_unsettled(job))) {
@@ -143,7 +143,7 @@ void handle_import_state(struct service *service, struct call *call)
     }
     if (state_dict_parse(request->state_dict, &dict, &err)) goto fail;
     if (rc)
-        rc = import_new(service, request->job, state_dict_items(dict), call->peer, &change, &err);
+        rc = import_new(service, call, request->job, state_dict_items(dict), &change, &err);
     else
         rc = import_into(service, job, state_dict_items(dict), call->peer, &change, &err);
     state_dict_free(dict);
@@ -165,7 +165,7 @@ void handle_export_state(struct service *service, struct call *call)
     struct error err;
     struct job *job;
 
-    if (service_find_durable(service, request->job, &job, &err) ||
+    if (service_find_durable(service, call->token, request->job, &job, &err) ||
         scheduler_dict_export(job->durable_spec, job->durable, &dict, &err) ||
         state_dict_print(&dict, &text, &err)) {
         buf_free(&text);

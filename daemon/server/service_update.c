@@ -185,7 +185,7 @@ void handle_update_job(struct service *service, struct call *call)
     struct error err;
     struct job *job;
 
-    if (service_find(service, request->job, &job, &err)) goto fail;
+    if (service_find(service, call->token, request->job, &job, &err)) goto fail;
     if ((change = job_find_unsettled(job))) {
         service_again_after(service, call, change);
         return;

@@ -380,7 +380,7 @@ void handle_watch_job(struct service *service, struct call *call)
         (void)error_set(&err, ST_DRAINING, "the daemon is stopping; repeat the request soon");
         goto fail;
     }
-    if (service_find_durable(service, request->job, &job, &err)) goto fail;
+    if (service_find_durable(service, call->token, request->job, &job, &err)) goto fail;
     if (check(service, request, job, &err)) goto fail;
     if (!call->message) {
         call->done(call, NULL, NULL);
