@@ -132,7 +132,7 @@ $(BUILD)/clib_driver: | $(BUILD)/faults.so
 
 # The command line tool: flags come from the contract's descriptors, their help from its comments.
 $(BUILD)/greedylr: $(CLI_O) $(CLIENT_LIB_O) $(GEN_O)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS) $(shell pkg-config --libs libprotobuf-c) -lm
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS) $(shell pkg-config --libs libprotobuf-c gnutls) -lm
 $(BUILD)/obj/client/cli/%.o: client/cli/%.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(CC) $(CLIENT_CPPFLAGS) -isystem $(BUILD)/gen $(CLIENT_CFLAGS) $(PKG_CFLAGS) -c -o $@ $<

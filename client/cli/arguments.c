@@ -49,6 +49,20 @@ static const struct option options[OPTIONS] = {
     [OPTION_PLOT] = {"plot", 0, NULL, "simulate replay history",
                      "draw values and rates on the terminal in place of the rows"},
     [OPTION_SVG] = {"svg", 0, "FILE", "simulate replay history", "draw them into this file, too"},
+    [OPTION_FILE] = {"file", 0, "FILE", "token", "the daemon's token file; create makes it, mode 600"},
+    [OPTION_ID] = {"id", 0, "ID", "token", "of the token: 1 to 32 of a-z 0-9 -; create makes one up"},
+    [OPTION_ROLE] = {"role", 0, "ROLE", "token",
+                     "create: observe reads, report also creates, reports, begins, finishes and forks, admin "
+                     "does everything"},
+    [OPTION_PREFIX] =
+        {"prefix", 0, "PREFIX", "token",
+         "create: what the ids of its jobs begin with, other jobs do not exist for it; --prefix= "
+         "is every job"},
+    [OPTION_JOBS] = {"jobs", 0, "N", "token", "create: most jobs with its prefix; 0: any number"},
+    [OPTION_REQUESTS] = {"requests", 0, "N", "token", "create: most requests a second; 0: any number"},
+    [OPTION_ROUNDS] = {"rounds", 0, "N", "token", "create: most open rounds that it began; 0: any number"},
+    [OPTION_WATCHERS] = {"watchers", 0, "N", "token", "create: most watchers at a time; 0: any number"},
+    [OPTION_NOTE] = {"note", 0, "TEXT", "token", "create: for people, to the end of the line"},
     [OPTION_HELP] = {"help", 'h', NULL, NULL, "print how to use the command, with all its flags"},
     [OPTION_VERSION] = {"version", 0, NULL, NULL, "print the version of this program"},
 };
@@ -169,7 +183,7 @@ int unknown_command(const struct invocation *in, const char *name)
 
 /* ---- values ---- */
 
-static bool is_job_id(const char *text)
+bool is_job_id(const char *text)
 {
     size_t n = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
 

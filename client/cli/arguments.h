@@ -22,6 +22,15 @@ enum option_id {
     OPTION_SORT,
     OPTION_PLOT,
     OPTION_SVG,
+    OPTION_FILE,
+    OPTION_ID,
+    OPTION_ROLE,
+    OPTION_PREFIX,
+    OPTION_JOBS,
+    OPTION_REQUESTS,
+    OPTION_ROUNDS,
+    OPTION_WATCHERS,
+    OPTION_NOTE,
     OPTION_HELP,
     OPTION_VERSION,
     OPTIONS
@@ -82,6 +91,9 @@ int usage_error(const struct invocation *in, const char *fmt, ...) __attribute__
 
 /* The same for a command that does not exist, with the one that is nearest. */
 int unknown_command(const struct invocation *in, const char *name);
+
+/* Whether text may be the id of a job. */
+bool is_job_id(const char *text);
 
 /* A time like 500ms, 1.5s, 2m or 1h in milliseconds, above 0 and at most a day; false if it is none. */
 bool time_parse(const char *text, long *ms);

@@ -223,6 +223,14 @@ static const struct command rows[] = {
      .request = REQUEST(simulate),
      .answer = ANSWER_SIMULATION,
      .run = run_sweep},
+    {.name = "token",
+     .summary = "make, list and revoke the tokens of a token file",
+     .about = "create prints a new token, once, and adds its hash to the file, with --role and --prefix; "
+              "list shows "
+              "what is in the file; revoke takes the token with --id out.  The daemon reads its file again "
+              "at SIGHUP.",
+     .arguments = {{"ACTION", NULL, false}},
+     .run = run_token},
     {.name = "health",
      .summary = "whether the daemon takes reports",
      .method = "GET",

@@ -180,6 +180,10 @@ static void offer_argument(struct completing *c)
     } else if (c->in.command->run == run_completion) {
         offer_word(c, "bash");
         offer_word(c, "zsh");
+    } else if (c->in.command->run == run_token) {
+        offer_word(c, "create");
+        offer_word(c, "list");
+        offer_word(c, "revoke");
     } else {
         offer_commands(c);
     }

@@ -11,6 +11,7 @@ int run_delete(const struct invocation *in);   /* asks first */
 int run_simulate(const struct invocation *in); /* values may come from a file */
 int run_replay(const struct invocation *in);   /* a job's values, other settings */
 int run_sweep(const struct invocation *in);    /* values, a grid of settings */
+int run_token(const struct invocation *in);    /* the daemon's token file */
 int run_health(const struct invocation *in);
 int run_version(const struct invocation *in);
 int run_completion(const struct invocation *in); /* the script of a shell */

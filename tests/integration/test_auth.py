@@ -594,5 +594,99 @@ class File(AuthTest):
                 self.assertNotIn("no tokens", text)
 
 
+class Tool(AuthTest):
+    """greedylr token: what it writes the daemon reads."""
+
+    def tool(self, *args, code=0, file=None):
+        r = subprocess.run([os.path.join(os.path.dirname(BINARY), "greedylr"), "token", *args, "--file", file or self.file],
+                           capture_output=True, text=True, timeout=60)
+        self.assertEqual(r.returncode, code, (args, r.stdout, r.stderr))
+        return r
+
+    def create(self, *args, **more):
+        r = self.tool("create", *args, **more)
+        self.assertRegex(r.stdout, r"^[a-z0-9-]{1,32}\.[A-Za-z0-9_-]{43}\n$")
+        self.assertNotIn(r.stdout.split(".")[1].strip(), r.stderr)
+        self.assertIn("SIGHUP", r.stderr)
+        token = self.token(r.stdout.split(".")[0])
+        token.text = r.stdout.strip()
+        return token
+
+    def test_round_trip(self):
+        file = self.file + "2"
+        made = [self.create("--role", role, "--prefix", prefix, *more, file=file) for role, prefix, more in (
+            ("admin", "", ("--id", "boss")), ("report", "team-a.", ("--note", "role=admin, of whom?", "--jobs", "5", "--watchers=0")),
+            ("observe", "team-a.", ("--requests", "10", "--rounds", "1")))]
+        self.assertEqual(stat.S_IMODE(os.stat(file).st_mode), 0o600)
+        with open(file, encoding="utf-8") as f:
+            text = f.read()
+        for token in made:
+            self.assertNotIn(token.text.split(".")[1], text)
+            self.assertIn(hashlib.sha256(token.text.encode()).hexdigest(), text)
+        self.write_text(text)
+        self.d.start()
+        boss, reporter, observer = made
+        self.assertEqual(self.ask(boss, "POST", "/v1/jobs", {"job": "x", "lr": 1})[0], 200)
+        self.assertEqual(self.ask(reporter, "POST", "/v1/jobs", {"job": "team-a.x", "lr": 1})[0], 200)
+        self.assertEqual(self.ask(reporter, "GET", "/v1/jobs/x")[0], 404)
+        self.assertEqual(self.ask(observer, "POST", "/v1/jobs", {"job": "team-a.y", "lr": 1})[0], 403)
+        self.tool("revoke", "--id", reporter.id)
+        self.reload()
+        self.assertEqual([self.ask(t, "GET", "/v1/jobs")[0] for t in made], [200, 401, 200])
+        again = self.create("--role", "report", "--prefix", "team-a.", "--id", reporter.id)
+        self.reload()
+        self.assertEqual([self.ask(t, "GET", "/v1/jobs")[0] for t in (reporter, again)], [401, 200])
+
+    def test_list(self):
+        file = self.file + "2"
+        with open(file, "w", encoding="utf-8") as f:
+            f.write("# ours\n\n")
+        token = self.create("--role", "report", "--prefix", "p", "--note", "two  words", "--jobs", "5", file=file)
+        r = self.tool("list", file=file)
+        head, row = r.stdout.splitlines()
+        self.assertEqual(head.split(), "ID ROLE PREFIX JOBS REQUESTS ROUNDS WATCHERS CREATED NOTE".split())
+        self.assertEqual(row.split()[:4], [token.id, "report", "p", "5"])
+        self.assertTrue(row.endswith("two  words"))
+        for text in (r.stdout, self.tool("list", "-o", "json", file=file).stdout):
+            self.assertNotIn(hashlib.sha256(token.text.encode()).hexdigest()[:16], text)
+        self.assertEqual(json.loads(self.tool("list", "-o", "json", file=file).stdout)[0]["note"], "two  words")
+        self.tool("revoke", "--id", token.id, file=file)
+        with open(file, encoding="utf-8") as f:
+            self.assertEqual(f.read(), "# ours\n\n")
+
+    def test_refused(self):
+        with open(self.file, encoding="utf-8") as f:
+            before = f.read()
+        good = ("--role", "admin", "--prefix", "x")
+        for args in (("create", *good, "--id", "root"), ("create", *good, "--id", "A"), ("create", *good, "--id", "a" * 33), ("create", *good, "--id="),
+                     ("create", "--role", "owner", "--prefix", "x"), ("create", "--prefix", "x"), ("create", "--role", "admin"),
+                     ("create", "--role", "admin", "--prefix", "*"), ("create", *good, "--jobs", "-1"), ("create", *good, "--jobs", "4294967296"),
+                     ("create", *good, "--note", "a\nroot2 role=admin"), ("revoke",), ("revoke", "--id", "nobody"), ("revoke", "--id", "roo"),
+                     ("give",), ("list", "more")):
+            r = self.tool(*args, code=2)
+            self.assertEqual(r.stdout, "")
+            self.assertIn("greedylr: ", r.stderr)
+        self.tool("list", file=self.file + "none", code=2)
+        self.tool("create", *good, file=self.folder.name, code=2)
+        self.tool("create", *good, file="/nonexistent/tokens", code=2)
+        with open(self.file + "cut", "w", encoding="utf-8") as f:
+            f.write(self.root.line[:-1])
+        self.tool("create", *good, file=self.file + "cut", code=2)
+        with open(self.file, encoding="utf-8") as f:
+            self.assertEqual(f.read(), before)
+        self.assertEqual(sorted(os.listdir(self.folder.name)), ["tokens", "tokenscut"])
+
+    def test_no_change_is_lost(self):
+        file = self.file + "2"
+        threads = [threading.Thread(target=self.create, args=("--role", "admin", "--prefix", "", "--id", "t%d" % i), kwargs={"file": file})
+                   for i in range(12)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual(sorted(row["id"] for row in json.loads(self.tool("list", "-o", "json", file=file).stdout)),
+                         sorted("t%d" % i for i in range(12)))
+
+
 if __name__ == "__main__":
     unittest.main()
