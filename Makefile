@@ -219,6 +219,13 @@ $(BUILD)/unit: $(UNIT_O) $(filter-out $(MAIN_O),$(DAEMON_O))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcriterion
 unit: $(BUILD)/unit
 	$(BUILD)/unit
+# The same tests in one process, for ThreadSanitizer and for leaks (tests/plain).
+PLAIN_O := $(patsubst %.c,$(BUILD)/obj/plain/%.o,$(wildcard tests/unit/*.c) tests/plain/runner.c)
+$(BUILD)/obj/plain/%.o: %.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) -Itests/plain $(ALL_CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
+$(BUILD)/unit-plain: $(PLAIN_O) $(filter-out $(MAIN_O),$(DAEMON_O))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 # The model check: the service and the store as they are, with the linker putting tests/model/world.c between
 # them and what decides when things happen.  COUNT schedules, or the one of SEED; chunks of a fold are small.

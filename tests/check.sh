@@ -69,7 +69,13 @@ interop() { # BUILD
     make interop-client && BUILD=$1 node --test --test-reporter=spec tests/interop/all.test.js
 }
 
-gcc=build/gcc clang=build/clang asan=build/asan
+# What more than one thread takes part in; the store's own tests have one thread, and the long ones are left out.
+unit_tsan() { # BUILD
+    "$1/unit-plain" --filter 'server*/*' --filter 'store*/*' --not '*every*' --not '*fold*' --not '*garbage*' --not '*failing*' \
+        --not '*full_disk*' --not '*retries*'
+}
+
+gcc=build/gcc clang=build/clang asan=build/asan tsan=build/tsan
 if [ "$mode" = fast ]; then
     stage include-directions tests/check-includes.sh
     stage build make $jobs all build/unit WERROR=1

@@ -19,6 +19,7 @@ static bool reads_back(const char *text, double value)
 
 static void print(char out[DOUBLE_TEXT_MAX], int digits, double value)
 {
+    if (digits > 17) digits = 17; /* no caller has more, which not every compiler sees */
     snprintf(out, DOUBLE_TEXT_MAX, "%.*g", digits, value);
 }
 

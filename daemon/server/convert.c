@@ -416,9 +416,11 @@ int convert_check_texts(const spec_message *message, uint32_t groups, struct err
 
 void convert_time(int64_t time_us, Google__Protobuf__Timestamp *out)
 {
+    int64_t below = time_us % 1000000 < 0; /* before 1970 */
+
     google__protobuf__timestamp__init(out);
-    out->seconds = time_us / 1000000;
-    out->nanos = (int32_t)(time_us % 1000000) * 1000;
+    out->seconds = time_us / 1000000 - below;
+    out->nanos = (int32_t)(time_us % 1000000 + below * 1000000) * 1000;
 }
 
 int convert_decision(const struct job_decision *d, const char *job, decision_message *out,

@@ -209,6 +209,8 @@ void conn_on_listener(uv_poll_t *handle, int status, int events)
             log_event(LOG_WARNING, "accept_failed",
                       (struct log_field[]){log_str("error", strerror(errno)), log_end()});
             conn_pause_listener(server, true); /* the sweep tries again */
+            /* One that made room may have made it for somebody else: not all have to follow at once. */
+            if (!i) server->paused_at = 0;
             (void)sweep_evict(server);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {

@@ -20,7 +20,10 @@ static struct {
     uv_loop_t loop;
     struct http_server *server;
     int port;
-    uv_async_t stop;
+    uv_async_t stop, look;
+    uv_sem_t looked;
+    struct http_stats stats;
+    size_t in_flight;
     int admitted, closed;
 } t;
 
@@ -182,7 +185,30 @@ static void closed(void *arg, struct http_request *req)
 static void on_stop(uv_async_t *async)
 {
     http_server_close(t.server, NULL, NULL);
+    uv_close((uv_handle_t *)&t.look, NULL);
     uv_close((uv_handle_t *)async, NULL);
+}
+
+static void on_look(uv_async_t *async)
+{
+    (void)async;
+    t.stats = *http_server_stats(t.server);
+    t.in_flight = http_server_in_flight(t.server);
+    uv_sem_post(&t.looked);
+}
+
+/* The server's numbers, from its own thread. */
+static const struct http_stats *stats(void)
+{
+    uv_async_send(&t.look);
+    uv_sem_wait(&t.looked);
+    return &t.stats;
+}
+
+static size_t in_flight(void)
+{
+    (void)stats();
+    return t.in_flight;
 }
 
 /* Runs client against a server until it returns; then everything has to be gone. */
@@ -197,9 +223,12 @@ static void with_server(const struct http_limits *limits, void (*client)(void *)
                  err.message);
     t.port = atoi(strrchr(http_server_address(t.server), ':') + 1);
     uv_async_init(&t.loop, &t.stop, on_stop);
+    uv_async_init(&t.loop, &t.look, on_look);
+    uv_sem_init(&t.looked, 0);
     uv_thread_create(&thread, client, NULL);
     uv_run(&t.loop, UV_RUN_DEFAULT);
     uv_thread_join(&thread);
+    uv_sem_destroy(&t.looked);
     cr_expect_eq(uv_loop_close(&t.loop), 0);
     cr_expect_eq(t.admitted, t.closed);
 }
@@ -361,8 +390,8 @@ static void leaving_client(void *arg)
     usleep(100000);
     close(fd);
     usleep(800000);
-    cr_expect_eq(http_server_in_flight(t.server), 0);
-    cr_expect_eq(http_server_stats(t.server)->gone, 1);
+    cr_expect_eq(in_flight(), 0);
+    cr_expect_eq(stats()->gone, 1);
     uv_async_send(&t.stop);
 }
 
@@ -380,7 +409,7 @@ static void full_client(void *arg)
         say(fds[i], NOW);
         cr_expect_eq(hear(fds[i], "hello", 1), 1);
     }
-    cr_expect_leq(http_server_stats(t.server)->connections, 4);
+    cr_expect_leq(stats()->connections, 4);
     for (int i = 0; i < 12; i++)
         close(fds[i]);
     uv_async_send(&t.stop);
@@ -458,13 +487,13 @@ static void streaming_client(void *arg)
     fd = dial();
     say(fd, GET("/silent"));
     cr_expect_eq(hear(fd, "\r\n\r\n", 1), 1);
-    cr_expect_eq(http_server_in_flight(t.server), 0);
-    cr_expect_eq(http_server_stats(t.server)->streams, 1);
+    cr_expect_eq(in_flight(), 0);
+    cr_expect_eq(stats()->streams, 1);
     close(fd);
-    for (int i = 0; i < 100 && http_server_stats(t.server)->streams; i++)
+    for (int i = 0; i < 100 && stats()->streams; i++)
         usleep(50000);
-    cr_expect_eq(http_server_stats(t.server)->streams, 0);
-    cr_expect_eq(http_server_stats(t.server)->gone, 0, "a watcher may leave");
+    cr_expect_eq(stats()->streams, 0);
+    cr_expect_eq(stats()->gone, 0, "a watcher may leave");
     uv_async_send(&t.stop);
 }
 
@@ -539,7 +568,7 @@ static void full_stream_client(void *arg)
         say(stuck[i], GET("/pages"));
     }
     usleep(200000);
-    cr_expect_eq(http_server_stats(t.server)->streams, 20);
+    cr_expect_eq(stats()->streams, 20);
     uv_async_send(&t.stop); /* closing with streams that wait for their peers, and one that sleeps */
     for (int i = 0; i < 20; i++) {
         hear_all(stuck[i], text, sizeof(text));
