@@ -190,7 +190,7 @@ DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-d
 # The demo's training run and its curl lines; the training is a test as well.
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
 # Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, npm for buf (below).
-DEPS_CHECK := libcriterion-dev openssl clang libclang-rt-dev clang-format strace systemd mandoc zsh python3-protobuf mypy
+DEPS_CHECK := libcriterion-dev valgrind openssl clang libclang-rt-dev clang-format strace systemd mandoc zsh python3-protobuf mypy
 # The comparison of schedules, which nothing else needs: its picture, and fast products of matrices.
 DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopenblas0-serial
 BUF        := tests/node_modules/.bin/buf

@@ -61,8 +61,8 @@ stage() {
     return $rc
 }
 
-tests() { # DIRECTORY BUILD [PATTERN]
-    BUILD=$2 "$python" tests/parallel.py "$1" "${3:-test_*.py}"
+tests() { # DIRECTORY BUILD [PATTERN]...
+    BUILD=$2 "$python" tests/parallel.py "$1" "${@:3}"
 }
 
 interop() { # BUILD
@@ -88,10 +88,12 @@ else
     stage proto-breaking make breaking
     stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit $gcc/model $gcc/power $gcc/clib_driver headers
     stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit $clang/model $clang/power $clang/clib_driver headers
-    stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit $asan/model $asan/power $asan/clib_driver
+    stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit-plain $asan/model $asan/power $asan/clib_driver
     stage unit $gcc/unit --timeout 120
     stage unit-clang $clang/unit --timeout 120
-    stage unit-asan-ubsan $asan/unit --timeout 300
+    stage build-tsan make $jobs BUILD=$tsan SANITIZE=thread CFLAGS='-O1 -g' WERROR=1 $tsan/greedylrd $tsan/unit-plain
+    stage unit-asan-ubsan $asan/unit-plain
+    stage unit-tsan unit_tsan $tsan
     stage fuzz make fuzz
     stage model $gcc/model --count "${SCHEDULES:-3000}"
     stage model-asan-ubsan $asan/model --count "${ASAN_SCHEDULES:-200}"
@@ -104,6 +106,7 @@ else
     stage interop interop $gcc
     stage integration-asan-ubsan tests tests/integration $asan
     stage interop-asan-ubsan interop $asan
+    stage integration-tsan tests tests/integration $tsan test_in_flight.py test_rounds.py test_service.py test_watch.py
     KILLS=${ASAN_KILLS:-20} stage crash-kill9-asan-ubsan tests tests/crash $asan
 fi
 [ "$skipped" = 0 ] || echo "$skipped skipped, named above"

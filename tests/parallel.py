@@ -1,6 +1,6 @@
 """Runs the test files of a directory, some at a time, and says what unittest would say of all of them.
 
-    BUILD=build tests/parallel.py DIRECTORY [PATTERN]
+    BUILD=build tests/parallel.py DIRECTORY [PATTERN]...
 
 Each file is a process of its own, the one that took longest before first (or the largest, at first).  The output of a file is
 shown when it has ended; the exit status is 0 if nothing failed.  JOBS says how many files run at once.
@@ -26,7 +26,7 @@ def run(path):
 
 
 def main():
-    directory, pattern = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "test_*.py"
+    directory, patterns = os.path.abspath(sys.argv[1]), sys.argv[2:] or ["test_*.py"]
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     times_file = os.path.join(root, os.environ.get("BUILD", "build"), "test-times-%s.json" % os.path.basename(directory))
     try:
@@ -34,7 +34,7 @@ def main():
             times = json.load(f)
     except (OSError, ValueError):
         times = {}
-    files = sorted(glob.glob(os.path.join(directory, pattern)),
+    files = sorted({path for pattern in patterns for path in glob.glob(os.path.join(directory, pattern))},
                    key=lambda path: -times.get(os.path.basename(path), os.path.getsize(path)))
     start = time.monotonic()
     ran = skipped = failed = 0

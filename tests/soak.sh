@@ -42,6 +42,13 @@ part disk 1000 cycles 50 600 "$BUILD/greedylrd" \
 part fuzz 3600 'seconds each' 60 1200 fuzz-build \
     'make fuzz FUZZ_SECONDS=$COUNT SEED=$SEED' \
     'every fuzz target of tests/fuzz, going on from what it learned: no crash, no hang, no property broken'
+part allocations 1 run 1 1200 "$BUILD/greedylrd $BUILD/faults.so" \
+    'cd tests/integration && STRIDE=1 SEED=$SEED $PYTHON -m unittest -v test_allocations' \
+    'each allocation of each request failing, alone and with all behind it: no false 200, no crash, nothing lost'
+part tsan 1 run 1 7200 "$BUILD/greedylrd" \
+    'set -e; make -s BUILD=build/tsan SANITIZE=thread CFLAGS="-O1 -g" all build/tsan/unit-plain build/tsan/clib_driver
+     build/tsan/unit-plain; BUILD=build/tsan $PYTHON tests/parallel.py tests/integration' \
+    'every unit and integration test under ThreadSanitizer: no race'
 
 random_seed() { od -An -N4 -tu4 /dev/urandom | tr -d ' '; }
 
