@@ -252,7 +252,7 @@ static void batch_free(struct commit *commit, struct batch *batch)
 static void writer(void *arg)
 {
     struct commit *commit = arg;
-    bool quiet = true, more = false;
+    bool quiet = true, more = store_has_work(commit->store); /* what was left before the start */
 
     for (;;) {
         struct batch *batch = NULL;

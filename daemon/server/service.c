@@ -434,6 +434,7 @@ static void on_timer_closed(uv_handle_t *handle)
         service->unfolded = change->next;
         change_folded(change);
     }
+    pool_close_readers(service);
     store_reader_close(service->reader);
     jobs_free(service->jobs);
     free(service);

@@ -22,7 +22,9 @@ struct pool {
     struct offload *reads, *simulations; /* waiting, in order */
     struct offload *running;
     uint32_t n_running, n_simulating, n_waiting; /* n_waiting: simulations */
-    void (*ended)(struct service *service);      /* NULL: it goes on */
+    struct store_reader *spare[POOL_THREADS];    /* open, for the next reads */
+    uint32_t n_spare;
+    void (*ended)(struct service *service); /* NULL: it goes on */
 };
 
 struct service {
@@ -191,6 +193,8 @@ struct offload {
     struct call *call;
     const struct offload_kind *kind;
     bool waits, merged;
+    struct store_reader *reader; /* offload_reader; NULL: none yet */
+    bool keeps_reader;           /* it is good for another read */
     atomic_bool unwanted;
     struct error err;
 };
@@ -199,6 +203,8 @@ struct offload {
  * later.  ST_TOO_MANY_WAITING; ST_DRAINING. */
 void offload_start(struct service *service, struct call *call, const struct offload_kind *kind,
                    struct offload *o);
+/* A reader for run, which is the pool's; NULL: o->err says why. */
+struct store_reader *offload_reader(struct offload *o);
 /* Encodes the answer, which is borrowed. */
 void offload_answer(struct offload *o, const ProtobufCMessage *answer);
 /* Whether a long run may end early: nobody wants its answer any more. */
@@ -210,6 +216,8 @@ int pool_start(uv_loop_t *loop, struct error *err) WARN_UNUSED;
 void pool_drop_simulations(struct service *service);
 /* Ends all work; calls ended once nothing runs any more. */
 void pool_end(struct service *service, void (*ended)(struct service *service));
+/* Behind it, before the store is closed. */
+void pool_close_readers(struct service *service);
 /* What there is to say of a step that is neither ahead nor found. */
 const char *service_unrecorded(const struct service *service);
 

@@ -58,6 +58,40 @@ static void on_work(uv_work_t *work)
     if (!o->err.status && (o->merged || !o->kind->merge)) o->kind->answer(o);
 }
 
+struct store_reader *offload_reader(struct offload *o)
+{
+    if (o->reader) return o->reader;
+    /* One from before what a crash left was folded knows where it was. */
+    o->keeps_reader = !store_recovering(o->service->store);
+    if (store_reader_open(o->service->store, &o->reader, &o->err)) o->reader = NULL;
+    return o->reader;
+}
+
+static void take_reader(struct pool *pool, struct offload *o)
+{
+    if (o->kind->simulates || !pool->n_spare) return;
+    o->reader = pool->spare[--pool->n_spare];
+    o->keeps_reader = true;
+}
+
+/* What failed may be the connection's fault. */
+static void give_reader(struct pool *pool, struct offload *o)
+{
+    if (o->reader && o->keeps_reader && !o->err.status && pool->n_spare < POOL_THREADS)
+        pool->spare[pool->n_spare++] = o->reader;
+    else
+        store_reader_close(o->reader);
+    o->reader = NULL;
+}
+
+void pool_close_readers(struct service *service)
+{
+    struct pool *pool = &service->pool;
+
+    while (pool->n_spare)
+        store_reader_close(pool->spare[--pool->n_spare]);
+}
+
 static void pool_next(struct service *service);
 
 static void on_done(uv_work_t *work, int status)
@@ -79,6 +113,7 @@ static void on_done(uv_work_t *work, int status)
     }
     take_out(&pool->running, o);
     pool->n_running--;
+    give_reader(pool, o);
     if (o->kind->simulates) pool->n_simulating--;
     offload_end(o, o->err.status ? &o->err : NULL);
     pool_next(service);
@@ -90,6 +125,7 @@ static void pool_run(struct service *service, struct offload *o)
     struct pool *pool = &service->pool;
 
     o->waits = false;
+    take_reader(pool, o);
     append(&pool->running, o);
     pool->n_running++;
     if (o->kind->simulates) pool->n_simulating++;

@@ -73,12 +73,11 @@ static void run_list_decisions(struct offload *o)
                                                 .to_step = request->to_step,
                                                 .superseded = request->has_superseded && request->superseded,
                                                 .limit = l->limit + 1};
-    struct store_reader *reader;
-
-    if (store_reader_open(o->service->store, &reader, &o->err)) return;
+    struct store_reader *reader = offload_reader(o);
     struct error err;
+
+    if (!reader) return;
     if (store_list_decisions(reader, &query, keep_entry, l, &err) && !o->err.status) o->err = err;
-    store_reader_close(reader);
 }
 
 static void answer_decisions(struct offload *o)
@@ -306,14 +305,13 @@ static void run_list_jobs(struct offload *o)
                                            .label = request->label,
                                            .status = status_word(request->state),
                                            .limit = l->limit + 1};
-    struct store_reader *reader;
-
-    if (!prefix || store_reader_open(o->service->store, &reader, &o->err)) return;
+    struct store_reader *reader = prefix ? offload_reader(o) : NULL;
     struct error err;
+
+    if (!reader) return;
     int rc = store_list_jobs(reader, &query, keep_job, l, &err);
     if (!rc && !o->err.status) rc = read_rounds(l, reader, &err);
     if (rc && !o->err.status) o->err = err;
-    store_reader_close(reader);
 }
 
 /* The open round: memory's, where memory has read the job's rounds. */

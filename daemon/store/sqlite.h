@@ -55,6 +55,7 @@ enum writer_statement {
     W_FOLD,
     W_FOLD_JOBS,
     W_FOLD_LIMIT,
+    W_FOLD_SETTINGS,
     W_FOLD_CONTRIBUTIONS,
     W_TRIM,
     W_TRIM_ALL,

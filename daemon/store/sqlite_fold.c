@@ -74,6 +74,14 @@ const char *const writer_sql[W_COUNT] = {
                                                  "r.action IN " SQL_ACTIONS(
                                                      SQL_REPORT) " ORDER BY r.revision DESC LIMIT 1) "
                                                                  "LIMIT " LIMIT_ROWS ")",
+    /* Those that were in force at no decision that is kept, and are not the newest there were then. */
+    [W_FOLD_SETTINGS] =
+        "DELETE FROM settings WHERE (job, revision) IN (SELECT s.job, s.revision FROM temp.pass p "
+        "CROSS JOIN settings s WHERE " CHUNK " AND " IS_LAST " AND s.job=p.job AND EXISTS(SELECT 1 FROM "
+        "settings n WHERE n.job=s.job AND n.revision>s.revision AND n.revision<=p.revision) AND "
+        "NOT EXISTS(SELECT 1 FROM decision d WHERE d.job=s.job AND d.revision>=s.revision AND "
+        "d.revision<(SELECT min(n.revision) FROM settings n WHERE n.job=s.job AND n.revision>s.revision)) "
+        "LIMIT " LIMIT_ROWS ")",
     /* Of rounds that are decided.  One made after the decision may be of a step that a rewind opened again.
      */
     [W_FOLD_CONTRIBUTIONS] =
@@ -110,9 +118,10 @@ static int pass_begin(struct store *store, struct error *err)
 
 static int fold_chunk(struct store *store, bool ends, struct error *err)
 {
-    static const enum writer_statement steps[] = {W_FOLD, W_FOLD_JOBS, W_FOLD_CONTRIBUTIONS, W_FOLD_LIMIT};
+    static const enum writer_statement steps[] = {W_FOLD, W_FOLD_JOBS, W_FOLD_CONTRIBUTIONS, W_FOLD_LIMIT,
+                                                  W_FOLD_SETTINGS};
     enum writer_statement trim = store->pass.last == store->last_seq ? W_TRIM_ALL : W_TRIM;
-    size_t n = store->history_limit ? 4 : 3;
+    size_t n = store->history_limit ? 5 : 3;
     int rc = 0;
 
     for (size_t i = 0; i < n && !rc; i++) {

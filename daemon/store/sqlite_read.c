@@ -31,6 +31,8 @@
     "superseded) "                                                                                           \
     "AND EXISTS(SELECT 1 FROM job WHERE uid=?1) ORDER BY revision LIMIT ?6"
 
+#define FEW_STEPS 5000
+
 static const char *const reader_sql[R_COUNT] = {
     [R_BEGIN] = "BEGIN",
     [R_END] = "COMMIT",
@@ -67,6 +69,10 @@ static const char *const reader_sql[R_COUNT] = {
         "SELECT attempt, step, rank, place, value, weight, lr_cap, applied_lr, world_size, quorum, "
         "reduce FROM contribution WHERE job=? ORDER BY attempt, step, rank",
     [R_HISTORY] = "SELECT " DECISION_LIST " FROM decision WHERE " HISTORY_WHERE,
+    /* Of few steps: their rows are found, and sorted, sooner than the history is read. */
+    [R_HISTORY_STEPS] = "SELECT " DECISION_LIST " FROM decision INDEXED BY decision_step WHERE job=?1 AND "
+                        "revision>?2 AND step>=?3 AND step<=?4 AND NOT superseded AND ?5 IS NOT NULL AND "
+                        "EXISTS(SELECT 1 FROM job WHERE uid=?1) ORDER BY revision LIMIT ?6",
     [R_HISTORY_END] = "SELECT coalesce(max(revision),0) FROM decision WHERE job=?",
     [R_LOG] = "SELECT " DECISION_LIST " FROM log WHERE " HISTORY_WHERE,
 };
@@ -335,6 +341,12 @@ static int history_end(struct store_reader *reader, uint64_t uid, uint32_t *out,
     return rc;
 }
 
+static bool of_few_steps(const struct store_decisions_query *query)
+{
+    return query->has_from && query->has_to && !query->superseded &&
+           (query->to_step < query->from_step || query->to_step - query->from_step < FEW_STEPS);
+}
+
 int store_list_decisions(struct store_reader *reader, const struct store_decisions_query *query,
                          entry_fn each, void *arg, struct error *err)
 {
@@ -343,7 +355,8 @@ int store_list_decisions(struct store_reader *reader, const struct store_decisio
 
     if (!rc) rc = db_run(reader_ready(reader, R_BEGIN), "reading the database", err);
     if (rc) return rc; /* from here on one view of history and log */
-    rc = list_entries(reader, R_HISTORY, query, query->after_revision, &left, each, arg, err);
+    rc = list_entries(reader, of_few_steps(query) ? R_HISTORY_STEPS : R_HISTORY, query, query->after_revision,
+                      &left, each, arg, err);
     if (!rc && left) rc = history_end(reader, query->uid, &end, err);
     if (!rc && left)
         rc = list_entries(reader, R_LOG, query, end > query->after_revision ? end : query->after_revision,

@@ -19,6 +19,7 @@ enum reader_statement {
     R_ROUND,
     R_CONTRIBUTIONS,
     R_HISTORY,
+    R_HISTORY_STEPS,
     R_HISTORY_END,
     R_LOG,
     R_COUNT

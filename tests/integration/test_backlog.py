@@ -97,6 +97,19 @@ class LargeStates(DaemonTest):
         wait_until(lambda: metric(self.d, "unfolded_bytes") == 0)
 
 
+class Leftovers(DaemonTest):
+    flags = ("--log-level", "error")
+
+    def test_a_deleted_history_goes_after_a_start_without_a_request(self):
+        for _ in range(2):
+            self.d.ok("POST", "/v1/jobs:batchReport", batch(1))
+        self.d.ok("DELETE", "/v1/jobs/j0")
+        self.d.kill()
+        self.d.start()
+        wait_until(lambda: rows(self.d, "doomed") == 0)
+        self.assertEqual(rows(self.d, "decision"), 0)
+
+
 def slow(test, seconds, *flags):
     """A daemon on a disk whose every sync takes so long, until it is fast_again."""
     d = Daemon("--log-level", "error", *flags, env={"ASAN_OPTIONS": "detect_leaks=0"},

@@ -1,4 +1,6 @@
 """--history-limit: what a retry or a rewind needs is kept, the rest goes and is said to be gone."""
+import contextlib
+import sqlite3
 import unittest
 
 from harness import DaemonTest, reason
@@ -61,6 +63,17 @@ class HistoryLimit(DaemonTest):
             self.d.ok("POST", "/v1/jobs/f:report", {"step": step, "loss": 9})
         self.assertEqual(self.folded("f")[:2], [1, 19])
         self.assertEqual(self.d.ok("POST", "/v1/jobs/f:rewind", {"initial": True})["state"]["lr"], last["lr"])
+
+    def test_settings_that_no_decision_needs_go_as_well(self):
+        for patience in range(1, 30):
+            self.d.ok("PATCH", "/v1/jobs/h", {"spec": {"greedy": {"patience": patience}}}) if patience > 1 else None
+            for _ in range(2):
+                self.d.ok("POST", "/v1/jobs/h:report", {"loss": 1, "lr": 0.1})
+        self.assertEqual(self.folded(), [82, 83, 84, 85, 86])
+        with contextlib.closing(sqlite3.connect("file:%s/greedylr.db?mode=ro" % self.d.data, uri=True)) as db:
+            self.assertEqual(db.execute("SELECT revision FROM settings ORDER BY revision").fetchall(), [(81,), (84,)])
+        # Those of the oldest that is kept are there: its state is read under them.
+        self.assertEqual(self.d.ok("POST", "/v1/jobs/h:rewind", {"step": 55})["revision"], 87)
 
     def test_an_attempt_does_not_silently_start_over(self):
         for step in range(1, 21):

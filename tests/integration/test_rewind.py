@@ -303,6 +303,29 @@ class Operators(Past):
         self.assertEqual([s for s, _ in answers], [200] * 12, answers)
         self.assertEqual(sum(d["action"] == "update" for d in self.d.decisions("a")), 12)
 
+    def test_ranges_of_steps_are_what_the_whole_list_has_of_them(self):
+        self.create()
+        for step in range(1, 30):
+            self.d.ok("POST", "/v1/jobs/a:report", {"step": step, "loss": 1})
+            if step % 10 == 0:
+                self.d.ok("POST", "/v1/jobs/a:rewind", {"step": step - 5})
+                self.d.ok("POST", "/v1/jobs/a:setLr", {"lr": [0.01 * step]})
+        for _ in range(2):  # not folded yet, and folded
+            every = self.d.decisions("a")
+            for first in range(0, 31, 3):
+                for last in (first, first + 4, 29, 4999, 100000):
+                    want = [x for x in every if first <= x.get("step", -1) <= last]
+                    for size in (2, 1000):
+                        url = "/v1/jobs/a/decisions?from_step=%d&to_step=%d&page_size=%d" % (first, last, size)
+                        page = self.d.ok("GET", url)
+                        got = page["decisions"]
+                        while "next_page_token" in page:
+                            page = self.d.ok("GET", url + "&page_token=" + page["next_page_token"])
+                            got += page["decisions"]
+                        self.assertEqual(got, want, url)
+            self.d.stop()
+            self.d.start()
+
 
 if __name__ == "__main__":
     unittest.main()
