@@ -9,7 +9,7 @@ pure='<assert.h>|<ctype.h>|<errno.h>|<float.h>|<inttypes.h>|<limits.h>|<math.h>|
 pure+='|<stdint.h>|<stdio.h>|<stdlib.h>|<string.h>|<strings.h>'
 # Whatever belongs to libc and the kernel, for the rooms that may do I/O.
 system='<dirent.h>|<fcntl.h>|<getopt.h>|<grp.h>|<locale.h>|<netdb.h>|<poll.h>|<pthread.h>|<pwd.h>|<signal.h>|<stdatomic.h>'
-system+='|<syslog.h>|<time.h>|<unistd.h>|<sys/*>|<net/*>|<netinet/*>|<arpa/*>|<linux/*>'
+system+='|<malloc.h>|<syslog.h>|<time.h>|<unistd.h>|<sys/*>|<net/*>|<netinet/*>|<arpa/*>|<linux/*>'
 
 allowed() { # FILE INCLUDE
     local room

@@ -171,7 +171,22 @@ enum error_outcome {
     X(KEEPALIVE_TIMEOUT, "keepalive-timeout", "the connection closes")                                       \
     X(CONNECTION_MEMORY, "connection-memory", "431 `HEADERS_TOO_LARGE`; 414 or 431 in HTML far beyond it")   \
     X(BODY, "max-body", "413 `BODY_TOO_LARGE`")                                                              \
-    X(BATCH_BODY, "max-batch-body", "413 `BODY_TOO_LARGE`")
+    X(BATCH_BODY, "max-batch-body", "413 `BODY_TOO_LARGE`")                                                  \
+    X(BATCH_ENTRIES, "max-batch-entries", "400 `FIELD_INVALID`")                                             \
+    X(JSON_DEPTH, "max-json-depth", "400 `BODY_INVALID`")                                                    \
+    X(SIMULATIONS, "max-simulations", "429 `TOO_MANY_WAITING`")                                              \
+    X(SIMULATED_RATES, "max-simulated-rates", "400 `FIELD_INVALID`")                                         \
+    X(RANKS, "max-ranks", "400 `FIELD_INVALID`")                                                             \
+    X(ROUND_MEMORY, "max-round-memory", "429 `TOO_MANY_WAITING`")                                            \
+    X(ANSWER_MEMORY, "max-answer-memory", "429 `TOO_MANY_WAITING`")                                          \
+    X(WAITING, "waiting calls", "429 `TOO_MANY_WAITING`; a round's report 504 `WAIT_EXPIRED`, recorded")     \
+    X(WAIT, "max-wait",                                                                                      \
+      "504 `WAIT_EXPIRED` or `STEP_NOT_DECIDED` after that time, however long a wait was asked for")         \
+    X(WATCHERS, "max-watchers", "429 `TOO_MANY_WAITING`")                                                    \
+    X(WATCHERS_PER_JOB, "max-watchers-per-job", "429 `TOO_MANY_WAITING`")                                    \
+    X(JOBS, "max-jobs", "429 `TOO_MANY_JOBS`")                                                               \
+    X(MEMORY, "max-memory",                                                                                  \
+      "503 `OVERLOADED` for what would take more; reads, reports, and rounds that wait go on")
 
 enum limit {
     LIMIT_NONE = 0,

@@ -8,10 +8,10 @@
 
 static int too_many(const char *name, size_t name_len, size_t n, size_t max, struct error *err)
 {
-    return error_set(err, ST_FIELD_INVALID,
-                     "%.*s: must be at most %zu, got %zu; send fewer in one request, or raise "
-                     "--max-batch-entries",
-                     (int)(name_len > 40 ? 40 : name_len), name, max, n);
+    return error_limit(err, LIMIT_BATCH_ENTRIES, ST_FIELD_INVALID,
+                       "%.*s: must be at most %zu, got %zu; send fewer in one request, or raise "
+                       "--max-batch-entries",
+                       (int)(name_len > 40 ? 40 : name_len), name, max, n);
 }
 
 int entries_check_json(const char *text, size_t len, size_t max, struct error *err)

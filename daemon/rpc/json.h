@@ -9,10 +9,13 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 
-#define JSON_DEPTH_MAX 16
+#define JSON_DEPTH_MAX 16 /* unless json_limit_depth says otherwise */
 
 /* Seeds the JSON library's hash tables; once, before threads start. */
 void json_init(void);
+
+/* Levels of nesting taken from now on; before threads start.  At least 8: settings have as many. */
+void json_limit_depth(unsigned levels);
 
 /* Reads len bytes of JSON into a new message, freed with protobuf_c_message_free_unpacked(*out, NULL).
  * Nothing but white space is an empty message.  path goes in front of the fields' paths in errors ("" or

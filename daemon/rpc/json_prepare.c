@@ -12,6 +12,13 @@
 #include <string.h>
 #include <sys/random.h>
 
+static int depth_max = JSON_DEPTH_MAX;
+
+void json_limit_depth(unsigned levels)
+{
+    depth_max = (int)levels;
+}
+
 static char bare_key[17];
 
 static void draw_key(void)
@@ -108,9 +115,10 @@ int json_prepare(const char *text, size_t len, struct buf *out, struct error *er
         }
         if (*c == '{' || *c == '[') depth++;
         if (*c == '}' || *c == ']') depth--;
-        if (depth > JSON_DEPTH_MAX)
-            return error_set(err, ST_BODY_INVALID, "body: nested deeper than %d levels at byte %zu",
-                             JSON_DEPTH_MAX, (size_t)(c - text) + 1);
+        if (depth > depth_max)
+            return error_limit(err, LIMIT_JSON_DEPTH, ST_BODY_INVALID,
+                               "body: nested deeper than %d levels at byte %zu", depth_max,
+                               (size_t)(c - text) + 1);
         size_t n = strange_token(c, end, &skip, &out->failed);
         if (n) {
             buf_append(out, from, (size_t)(c - from));

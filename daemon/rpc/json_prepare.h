@@ -10,7 +10,8 @@
 const char *json_bare_key(void);
 
 /* Copies len bytes of JSON to out; bare words and numbers that overflow a double become such objects;
- * strings stay untouched.  Errors: ST_BODY_INVALID (nested deeper than JSON_DEPTH_MAX), ST_OUT_OF_MEMORY. */
+ * strings stay untouched.  Errors: ST_BODY_INVALID (nested deeper than json_limit_depth allows),
+ * ST_OUT_OF_MEMORY. */
 int json_prepare(const char *text, size_t len, struct buf *out, struct error *err) WARN_UNUSED;
 
 #endif

@@ -118,6 +118,7 @@ static void plain_metrics(struct api *api, struct http_request *http)
     metrics_set(METRIC_JOBS, (double)store_job_count(api->config.store));
     metrics_set(METRIC_STORE_BYTES, (double)store_bytes(api->config.store));
     metrics_set(METRIC_UNFOLDED_BYTES, (double)service_unfolded_bytes(api->config.service));
+    metrics_set(METRIC_SHEDDING, service_is_shedding(api->config.service));
     metrics_set(METRIC_RESIDENT_JOBS, (double)service_resident(api->config.service));
     metrics_print(&body);
     if (body.failed) {
@@ -272,10 +273,10 @@ static int on_encode(struct call *call, const ProtobufCMessage *answer, struct e
 
 static int refuse_held(const struct api *api, struct error *err)
 {
-    return error_set(err, ST_TOO_MANY_WAITING,
-                     "answers of %zu bytes wait for their peers to read them, as many as "
-                     "--max-answer-memory allows; repeat the request later",
-                     api->held);
+    return error_limit(err, LIMIT_ANSWER_MEMORY, ST_TOO_MANY_WAITING,
+                       "answers of %zu bytes wait for their peers to read them, as many as "
+                       "--max-answer-memory allows; repeat the request later",
+                       api->held);
 }
 
 /* Counts a large answer until it is sent.  One that changed nothing is refused where there is no room. */
@@ -405,6 +406,14 @@ static void on_closed(void *arg, struct http_request *http)
         exchange_free(x);
 }
 
+/* While memory is short half as many connections are served. */
+static uint32_t on_limit(void *arg, uint32_t connections)
+{
+    const struct api *api = arg;
+
+    return service_is_shedding(api->config.service) ? (connections + 1) / 2 : connections;
+}
+
 static void on_drained(void *arg, struct http_request *http)
 {
     struct exchange *x = http_user(http);
@@ -462,6 +471,7 @@ struct http_handlers api_handlers(struct api *api)
                                   .closed = on_closed,
                                   .refuse = on_refuse,
                                   .drained = on_drained,
+                                  .limit = on_limit,
                                   .standby = &api->standby,
                                   .arg = api};
 }

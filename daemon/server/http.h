@@ -54,6 +54,8 @@ struct http_handlers {
     /* Everything written to the stream has gone out: http_stream_write has room again, and may be called from
      * within.  NULL: nobody needs to know. */
     void (*drained)(void *arg, struct http_request *req);
+    /* How many connections may be there now, of at most so many.  NULL: all of them. */
+    uint32_t (*limit)(void *arg, uint32_t connections);
     /* What is answered where there is no memory to make an answer; copied when listening begins.  NULL: the
      * connection closes. */
     const struct http_response *standby;

@@ -180,9 +180,11 @@ void conn_pause_listener(struct http_server *server, bool pause)
 /* For now: at the limit a connection makes room; where none can, there is the reserve. */
 static bool is_full(struct http_server *server)
 {
-    if (server->stats.connections < server->limits.connections) return false;
+    uint32_t limit = sweep_limit(server);
+
+    if (server->stats.connections < limit) return false;
     if (sweep_evict(server)) return true;
-    if (server->stats.connections < server->limits.connections + server->reserve) return false;
+    if (server->stats.connections < limit + server->reserve) return false;
     sweep_soon(server);
     return true;
 }

@@ -126,6 +126,8 @@ bool conn_has_events(const struct conn *conn, short events);
 /* From now on deadlines are kept, and peers that leave are noticed.  -1: out of memory. */
 int sweep_start(struct http_server *server);
 
+/* How many connections with a complete request there may be now. */
+uint32_t sweep_limit(const struct http_server *server);
 /* A connection makes room now, if one can. */
 bool sweep_evict(struct http_server *server);
 /* Looks again before long: who is slow is known by then. */

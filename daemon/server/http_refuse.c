@@ -57,7 +57,7 @@ size_t refuse_header_memory(const struct http_request *req)
            (size_t)(n > 0 ? n : 0) * HEADER_NOTE + (cookies ? strlen(cookies) : 0);
 }
 
-/* Past the library, which has written nothing that it could get into. */
+/* Past the library, which has written nothing that it could get into; that is not possible under TLS. */
 static void say_too_large(struct conn *conn)
 {
     static const char canned[] = "HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"
@@ -65,7 +65,7 @@ static void say_too_large(struct conn *conn)
 
     metrics_limit(LIMIT_CONNECTION_MEMORY);
     metrics_http("other", MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE);
-    (void)!send(conn->fd, canned, sizeof(canned) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (!conn->server->tls) (void)!send(conn->fd, canned, sizeof(canned) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 bool refuse_target(struct conn *conn, const char *target)

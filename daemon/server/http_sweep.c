@@ -131,6 +131,14 @@ static bool goes_before(const struct conn *a, const struct conn *b)
     return (uintptr_t)a < (uintptr_t)b;
 }
 
+uint32_t sweep_limit(const struct http_server *server)
+{
+    const struct http_handlers *handlers = &server->handlers;
+
+    return handlers->limit ? handlers->limit(handlers->arg, server->limits.connections)
+                           : server->limits.connections;
+}
+
 void sweep_soon(struct http_server *server)
 {
     (void)uv_timer_start(&server->sweep, on_sweep, AGAIN_MS, SWEEP_MS);
@@ -161,5 +169,5 @@ bool sweep_evict(struct http_server *server)
 bool sweep_is_over(struct http_server *server)
 {
     /* Its own phase is another by now. */
-    return server->stats.connections - server->asking > server->limits.connections && !sweep_evict(server);
+    return server->stats.connections - server->asking > sweep_limit(server) && !sweep_evict(server);
 }

@@ -181,6 +181,12 @@ int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, 
     return 0;
 }
 
+/* It is wholly in the store. */
+static bool may_forget(const struct job *job)
+{
+    return !job->oldest && !job->pending && !job->holds;
+}
+
 void jobs_evict(struct jobs *jobs)
 {
     struct job *next;
@@ -190,8 +196,23 @@ void jobs_evict(struct jobs *jobs)
         next = job->used_after;
         if (HASH_COUNT(jobs->table) <= jobs->resident_max || ++looked > 64) return;
         if (!next) return; /* the one just used */
-        if (!job->oldest && !job->pending && !job->holds) jobs_remove(jobs, job);
+        if (may_forget(job)) jobs_remove(jobs, job);
     }
+}
+
+uint32_t jobs_forget(struct jobs *jobs, uint32_t n)
+{
+    struct job *job, *tmp;
+    uint32_t forgotten = 0;
+
+    HASH_ITER(hh, jobs->table, job, tmp)
+    {
+        if (!n-- || !job->hh.next) break; /* not the one just used */
+        if (!may_forget(job)) continue;
+        jobs_remove(jobs, job);
+        forgotten++;
+    }
+    return forgotten;
 }
 
 void jobs_each(struct jobs *jobs, void (*each)(void *arg, struct job *job), void *arg)

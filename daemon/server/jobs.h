@@ -103,6 +103,9 @@ void jobs_remove(struct jobs *jobs, struct job *job);
 /* Drops least recently used jobs that are wholly in the store until the limit holds. */
 void jobs_evict(struct jobs *jobs);
 
+/* Forgets up to n of them whatever the limit, the least recently used first; returns how many. */
+uint32_t jobs_forget(struct jobs *jobs, uint32_t n);
+
 void jobs_each(struct jobs *jobs, void (*each)(void *arg, struct job *job), void *arg);
 
 /* Makes a change of job with room for its next state under spec; NULL when out of memory. */

@@ -283,6 +283,10 @@ static int start_parts(struct daemon *d, struct error *err)
                                       .resident_jobs = o->resident_jobs,
                                       .batch_entries = o->max_batch_entries,
                                       .max_watchers = o->max_watchers,
+                                      .max_watchers_per_job = o->max_watchers_per_job,
+                                      .max_ranks = o->max_ranks,
+                                      .max_wait_ms = (uint64_t)o->max_wait_ms,
+                                      .max_memory = o->max_memory,
                                       .max_simulations = o->max_simulations,
                                       .round_memory = o->max_round_memory,
                                       .max_unfolded = o->max_unfolded,
@@ -422,6 +426,7 @@ int main(int argc, char **argv)
             prctl(PR_SET_DUMPABLE, 0);
 #endif
             json_init();
+            json_limit_depth(d.options.max_json_depth);
             code = run(&d);
         }
     }

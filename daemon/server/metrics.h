@@ -36,6 +36,7 @@
     X(RESIDENT_JOBS, "resident_jobs", "gauge", NULL, "Jobs held in memory.")                                 \
     X(UNFOLDED_BYTES, "unfolded_bytes", "gauge", NULL,                                                       \
       "Memory of changes that are queued, or not folded into the history yet.")                              \
+    X(SHEDDING, "shedding", "gauge", NULL, "1 while new load is refused: --max-memory is exceeded.")         \
     X(STORE_BYTES, "store_bytes", "gauge", NULL, "Size of the database and its log.")                        \
     X(STORE_WRITABLE, "store_writable", "gauge", NULL, "1 if writes are taken, 0 if the disk is full.")      \
     X(TLS_CERTIFICATE_EXPIRY, "tls_certificate_expiry_seconds", "gauge", NULL,                               \

@@ -33,7 +33,10 @@ struct options {
     uint64_t max_answer_memory;                            /* bytes */
     uint32_t max_connections, max_connections_per_address; /* per address 0: any number */
     int64_t header_timeout_ms, request_timeout_ms, answer_timeout_ms, keepalive_timeout_ms;
-    uint32_t max_watchers; /* 0: any number */
+    uint32_t max_watchers, max_watchers_per_job; /* 0: any number */
+    uint32_t max_ranks, max_json_depth;
+    int64_t max_wait_ms;
+    uint64_t max_memory; /* bytes; 0: any number */
     int64_t watch_keepalive_ms;
     uint32_t max_jobs; /* 0: any number */
     uint32_t resident_jobs;

@@ -83,11 +83,13 @@ int rounds_reserve(struct service *service, uint32_t world_size, struct error *e
 {
     size_t size = round_size(world_size);
 
+    if (service_check_load(service, err)) return (int)err->status;
     if (service->round_memory + size > service->options.round_memory)
         jobs_each(service->jobs, forget_idle, NULL);
     if (service->round_memory + size <= service->options.round_memory) return 0;
-    return error_set(err, ST_TOO_MANY_WAITING,
-                     "open rounds take as much memory as --max-round-memory allows; repeat the report later");
+    return error_limit(
+        err, LIMIT_ROUND_MEMORY, ST_TOO_MANY_WAITING,
+        "open rounds take as much memory as --max-round-memory allows; repeat the report later");
 }
 
 void waiter_add(struct waiter *waiter, struct waiter **list)

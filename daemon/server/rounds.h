@@ -51,7 +51,7 @@ uint32_t rounds_count(const struct job *job);
 /* Opens a round in its place; NULL when out of memory. */
 struct open_round *rounds_open(struct service *service, struct job *job, uint32_t attempt, uint32_t step,
                                const struct ranks *ranks);
-/* Makes sure of room for a round's memory.  ST_TOO_MANY_WAITING. */
+/* Makes sure of room for a round's memory.  ST_TOO_MANY_WAITING; ST_OVERLOADED. */
 int rounds_reserve(struct service *service, uint32_t world_size, struct error *err) WARN_UNUSED;
 /* Takes a round without waiters out and frees it. */
 void rounds_close(struct open_round *open);

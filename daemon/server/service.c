@@ -355,6 +355,7 @@ static void on_probe(uv_timer_t *timer)
     struct service *service = timer->data;
 
     if (service->full || service->starved) commit_probe(service->commit);
+    memory_look(service);
 }
 
 int service_start(uv_loop_t *loop, struct store *store, const struct service_options *options,
@@ -366,6 +367,7 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
     if (!service) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     *service =
         (struct service){.loop = loop, .store = store, .options = *options, .fatal = fatal, .fatal_arg = arg};
+    memory_start(service);
     service->jobs = jobs_new(options->resident_jobs);
     if (!service->jobs) {
         (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");
@@ -395,6 +397,7 @@ err_reader:
 err_jobs:
     jobs_free(service->jobs);
 err_alloc:
+    memory_end(service);
     free(service);
     return (int)err->status;
 }
@@ -435,6 +438,7 @@ static void on_timer_closed(uv_handle_t *handle)
         change_folded(change);
     }
     pool_close_readers(service);
+    memory_end(service);
     store_reader_close(service->reader);
     jobs_free(service->jobs);
     free(service);

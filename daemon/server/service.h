@@ -17,17 +17,21 @@ struct service;
 struct call;
 
 struct service_options {
-    bool auto_create;         /* a report with lr creates its job */
-    uint32_t max_jobs;        /* 0: any number */
-    uint32_t resident_jobs;   /* kept in memory */
-    uint32_t batch_entries;   /* of BatchReport and Simulate */
-    uint32_t max_watchers;    /* 0: any number */
-    uint32_t max_simulations; /* that run or wait */
-    uint64_t round_memory;    /* bytes of open rounds */
-    uint32_t max_unfolded;    /* changes queued, or not folded yet */
-    uint64_t unfolded_memory; /* bytes of those */
-    uint32_t simulated_rates; /* losses times groups, of shadows as well, of a Simulate */
-    uint32_t history_limit;   /* of the store; 0: all is kept */
+    bool auto_create;              /* a report with lr creates its job */
+    uint32_t max_jobs;             /* 0: any number */
+    uint32_t resident_jobs;        /* kept in memory */
+    uint32_t batch_entries;        /* of BatchReport and Simulate */
+    uint32_t max_watchers;         /* 0: any number */
+    uint32_t max_watchers_per_job; /* 0: any number */
+    uint32_t max_ranks;            /* the largest world_size */
+    uint64_t max_wait_ms;          /* of any call */
+    uint64_t max_memory;           /* bytes; 0: any number */
+    uint32_t max_simulations;      /* that run or wait */
+    uint64_t round_memory;         /* bytes of open rounds */
+    uint32_t max_unfolded;         /* changes queued, or not folded yet */
+    uint64_t unfolded_memory;      /* bytes of those */
+    uint32_t simulated_rates;      /* losses times groups, of shadows as well, of a Simulate */
+    uint32_t history_limit;        /* of the store; 0: all is kept */
 };
 
 /* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL; both are
@@ -74,6 +78,8 @@ void service_cancel(struct call *call);
 
 /* 0, or why writes are refused now: ST_STORE_FULL, ST_DRAINING. */
 int service_writable(const struct service *service, struct error *err);
+/* Whether new load is refused for want of memory. */
+bool service_is_shedding(const struct service *service);
 uint32_t service_resident(const struct service *service);
 /* Memory of changes that are queued, or not folded yet. */
 uint64_t service_unfolded_bytes(const struct service *service);

@@ -297,8 +297,13 @@ void handle_batch_report(struct service *service, struct call *call)
     struct error err;
 
     if (request->n_reports > service->options.batch_entries) {
-        (void)error_set(&err, ST_FIELD_INVALID, "reports: must be at most %u, got %zu; split the batch",
-                        service->options.batch_entries, request->n_reports);
+        (void)error_limit(&err, LIMIT_BATCH_ENTRIES, ST_FIELD_INVALID,
+                          "reports: must be at most %u, got %zu; split the batch",
+                          service->options.batch_entries, request->n_reports);
+        call_fail(call, &err);
+        return;
+    }
+    if (service_check_load(service, &err)) {
         call_fail(call, &err);
         return;
     }

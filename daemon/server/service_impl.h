@@ -50,6 +50,12 @@ struct service {
     bool full, draining, failed;
     bool starved;   /* the writer had too little memory for its idle work */
     bool releasing; /* nothing waits any more */
+    struct {
+        int fd;          /* /proc/self/statm, -1: not open */
+        bool shedding;   /* new load is refused */
+        unsigned looked; /* since it is high */
+        unsigned calm;   /* looks since it was */
+    } memory;
     struct pool pool;
     struct batch_call *batches; /* large ones that are not begun in full */
     uv_idle_t turns;            /* of those */
@@ -143,9 +149,9 @@ int rounds_load(struct service *service, struct job *job, struct error *err) WAR
 
 /* ---- waiting ---- */
 
-#define WAIT_MAX_MS 300000
-/* The longest this call waits: its own timeout, its request's, at most WAIT_MAX_MS. */
-uint64_t service_wait_ms(const struct call *call, const Google__Protobuf__Duration *wait);
+/* The longest this call waits: its own timeout, its request's, at most the options' max_wait_ms. */
+uint64_t service_wait_ms(const struct service *service, const struct call *call,
+                         const Google__Protobuf__Duration *wait);
 /* Whether one more call, or watcher, may wait. */
 bool service_may_wait(const struct service *service);
 /* A decision is durable: readers that wait for its step are answered. */
@@ -232,6 +238,19 @@ int service_find(struct service *service, const struct auth_token *token, const 
 /* The same, but as reads see it: durable.  ST_JOB_NOT_FOUND before the creation is. */
 int service_find_durable(struct service *service, const struct auth_token *token, const char *name,
                          struct job **out, struct error *err) WARN_UNUSED;
+
+/* ST_FIELD_INVALID if it has more ranks than a round may. */
+int service_check_ranks(const struct service *service, const struct job_spec *spec,
+                        struct error *err) WARN_UNUSED;
+
+/* ---- memory ---- */
+
+/* ST_OVERLOADED while there is no memory for new load: jobs, rounds, watchers, batches, simulations. */
+int service_check_load(const struct service *service, struct error *err) WARN_UNUSED;
+void memory_start(struct service *service);
+void memory_end(struct service *service);
+/* Looks at the memory in use; several times a second. */
+void memory_look(struct service *service);
 
 int service_check_id(const char *name, const char *field, struct error *err) WARN_UNUSED;
 

@@ -145,11 +145,12 @@ int service_new_job(struct service *service, const struct auth_token *token, con
     uint64_t uid = new_uid();
 
     if (check_prefix(token, name, err)) return (int)err->status;
+    if (service_check_load(service, err) || service_check_ranks(service, spec, err)) return (int)err->status;
     if (service->options.max_jobs &&
         store_job_count(service->store) + service->creating >= service->options.max_jobs)
-        return error_set(err, ST_TOO_MANY_JOBS,
-                         "there are %u jobs, as many as --max-jobs allows; delete some",
-                         service->options.max_jobs);
+        return error_limit(err, LIMIT_JOBS, ST_TOO_MANY_JOBS,
+                           "there are %u jobs, as many as --max-jobs allows; delete some",
+                           service->options.max_jobs);
     if (service_make_row(name, uid, given, effective, &row, err)) return (int)err->status;
 
     struct job *job = jobs_add(service->jobs, name, uid, spec);

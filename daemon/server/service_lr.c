@@ -145,7 +145,7 @@ void handle_get_lr(struct service *service, struct call *call)
         answer_recorded(service, call, job, request->step);
         return;
     }
-    uint64_t ms = request->wait ? service_wait_ms(call, request->wait) : 0;
+    uint64_t ms = request->wait ? service_wait_ms(service, call, request->wait) : 0;
     if (!ms) {
         (void)error_set(&err, ST_STEP_NOT_DECIDED,
                         "step: %u of job %s is not decided; give wait to wait for it", request->step,
@@ -153,10 +153,10 @@ void handle_get_lr(struct service *service, struct call *call)
         goto fail;
     }
     if (!service_may_wait(service)) {
-        (void)error_set(&err, ST_TOO_MANY_WAITING,
-                        "wait: %u requests wait already, as many as --max-connections leaves room for; ask "
-                        "again without wait, or raise it",
-                        service->max_waiting);
+        (void)error_limit(&err, LIMIT_WAITING, ST_TOO_MANY_WAITING,
+                          "wait: %u requests wait already, as many as --max-connections leaves room for; ask "
+                          "again without wait, or raise it",
+                          service->max_waiting);
         goto fail;
     }
     if (make_waiter(service, job, call, request->step, ms)) return;

@@ -185,11 +185,13 @@ static int admit(const struct service *service, const struct offload_kind *kind,
     uint32_t n = pool->n_simulating + pool->n_waiting;
 
     if (pool->ended || (kind->simulates && service->releasing)) return refuse_draining(err);
-    if (!kind->simulates || n < service->options.max_simulations) return 0;
-    return error_set(err, ST_TOO_MANY_WAITING,
-                     "%u simulations run or wait, as many as --max-simulations allows; repeat the request "
-                     "later",
-                     n);
+    if (!kind->simulates) return 0;
+    if (service_check_load(service, err)) return (int)err->status;
+    if (n < service->options.max_simulations) return 0;
+    return error_limit(err, LIMIT_SIMULATIONS, ST_TOO_MANY_WAITING,
+                       "%u simulations run or wait, as many as --max-simulations allows; repeat the request "
+                       "later",
+                       n);
 }
 
 void offload_start(struct service *service, struct call *call, const struct offload_kind *kind,

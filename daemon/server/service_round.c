@@ -124,14 +124,15 @@ static void on_peer_gone(struct call *call)
     waiter_fail(w, &err);
 }
 
-uint64_t service_wait_ms(const struct call *call, const Google__Protobuf__Duration *wait)
+uint64_t service_wait_ms(const struct service *service, const struct call *call,
+                         const Google__Protobuf__Duration *wait)
 {
-    uint64_t ms = WAIT_MAX_MS;
+    uint64_t ms = service->options.max_wait_ms;
 
     if (wait) {
-        uint64_t asked =
-            wait->seconds < 0 ? 0 : (uint64_t)wait->seconds * 1000 + (uint64_t)wait->nanos / 1000000;
-        if (wait->seconds < WAIT_MAX_MS / 1000 && asked < ms) ms = asked;
+        uint64_t seconds = wait->seconds < 0 ? 0 : (uint64_t)wait->seconds;
+        uint64_t asked = wait->seconds < 0 ? 0 : seconds * 1000 + (uint64_t)wait->nanos / 1000000;
+        if (seconds <= ms / 1000 && asked < ms) ms = asked;
     }
     if (call->timeout_ms >= 0 && (uint64_t)call->timeout_ms < ms) ms = (uint64_t)call->timeout_ms;
     return ms;
@@ -156,7 +157,8 @@ void round_wait(struct service *service, struct call *call, const struct report 
                              .duplicate = r->duplicate,
                              .conflict = r->conflict};
         bool may_wait = !service->releasing && service_may_wait(service);
-        uint64_t ms = may_wait ? service_wait_ms(call, request->wait) : 0;
+        if (!may_wait && !service->releasing) metrics_limit(LIMIT_WAITING);
+        uint64_t ms = may_wait ? service_wait_ms(service, call, request->wait) : 0;
         w->deadline = deadline_new(service->loop, ms, on_waited, w);
     }
     if (!w || !w->deadline) {

@@ -111,9 +111,9 @@ static int check(const struct service *service, const Greedylr__V1__SimulateRequ
 
     if (!request->spec) return error_set(err, ST_FIELD_REQUIRED, "spec: is required, with at least lr");
     if (request->n_losses > options->batch_entries)
-        return error_set(err, ST_FIELD_INVALID,
-                         "losses: must be at most %u, got %zu; send fewer, or raise --max-batch-entries",
-                         options->batch_entries, request->n_losses);
+        return error_limit(err, LIMIT_BATCH_ENTRIES, ST_FIELD_INVALID,
+                           "losses: must be at most %u, got %zu; send fewer, or raise --max-batch-entries",
+                           options->batch_entries, request->n_losses);
     size_t rates = request->spec->n_lr * (1 + request->spec->n_shadow); /* of a decision */
 
     if (rates && request->n_losses > options->simulated_rates / rates) {
@@ -121,8 +121,8 @@ static int check(const struct service *service, const Greedylr__V1__SimulateRequ
         if (request->spec->n_shadow)
             snprintf(shadows, sizeof(shadows), " and %zu shadow%s", request->spec->n_shadow,
                      request->spec->n_shadow > 1 ? "s" : "");
-        return error_set(
-            err, ST_FIELD_INVALID,
+        return error_limit(
+            err, LIMIT_SIMULATED_RATES, ST_FIELD_INVALID,
             "losses: must be at most %zu for %zu groups%s, got %zu; simulate fewer groups%s or losses, "
             "or raise --max-simulated-rates",
             options->simulated_rates / rates, request->spec->n_lr, shadows, request->n_losses,

@@ -148,6 +148,10 @@ static int make_update(struct service *service, struct job *job, const spec_mess
     char changed[120] = "";
 
     if (texts_patch(texts, job, patch, &spec, err)) return (int)err->status;
+    if (service_check_ranks(service, spec, err)) {
+        spec_free(spec);
+        return (int)err->status;
+    }
     change = change_new(job, spec);
     if (!change) {
         (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");

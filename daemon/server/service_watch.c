@@ -45,6 +45,7 @@ struct watched {
     uint64_t uid;
     uint32_t revision; /* of its last durable decision */
     struct watcher *watchers;
+    uint32_t n; /* of those */
     char name[JOB_ID_MAX + 1];
 };
 
@@ -82,6 +83,7 @@ static void end(struct watcher *w, const struct error *err)
     else
         watched->watchers = w->next;
     if (w->next) w->next->prev = w->prev;
+    watched->n--;
     if (!watched->watchers) {
         HASH_DEL(service->watched, watched);
         free(watched);
@@ -227,7 +229,7 @@ static void on_ready(struct call *call)
 
 /* ---- live ---- */
 
-static struct watched *find(struct service *service, uint64_t uid)
+static struct watched *find(const struct service *service, uint64_t uid)
 {
     struct watched *watched;
 
@@ -339,6 +341,7 @@ static int begin(struct service *service, struct call *call, const struct job *j
     w->next = watched->watchers;
     if (w->next) w->next->prev = w;
     watched->watchers = w;
+    watched->n++;
     service->watchers++;
     (void)uv_timer_init(service->loop, &w->deadline);
     w->deadline.data = w;
@@ -362,11 +365,19 @@ static int check(const struct service *service, const Greedylr__V1__WatchJobRequ
             "after_revision: must be at most the job's revision %u, got %u; if the job was deleted "
             "and created again, watch from 0",
             job->newest->revision, request->after_revision);
-    if ((service->options.max_watchers && service->watchers >= service->options.max_watchers) ||
-        !service_may_wait(service))
-        return error_set(err, ST_TOO_MANY_WAITING,
-                         "there are %u watchers, as many as --max-watchers allows; repeat the request later",
-                         service->watchers);
+    const struct service_options *options = &service->options;
+    if (service_check_load(service, err)) return (int)err->status;
+    if ((options->max_watchers && service->watchers >= options->max_watchers) || !service_may_wait(service))
+        return error_limit(
+            err, LIMIT_WATCHERS, ST_TOO_MANY_WAITING,
+            "there are %u watchers, as many as --max-watchers allows; repeat the request later",
+            service->watchers);
+    const struct watched *watched = find(service, job->uid);
+    if (options->max_watchers_per_job && watched && watched->n >= options->max_watchers_per_job)
+        return error_limit(err, LIMIT_WATCHERS_PER_JOB, ST_TOO_MANY_WAITING,
+                           "job %s has %u watchers, as many as --max-watchers-per-job allows; repeat the "
+                           "request later",
+                           job->name, watched->n);
     return 0;
 }
 

@@ -329,6 +329,8 @@ void world_start(void)
     const struct service_options options = {.resident_jobs = 64,
                                             .batch_entries = 100,
                                             .max_simulations = 1,
+                                            .max_ranks = 65536,
+                                            .max_wait_ms = 300000,
                                             .round_memory = 1 << 20,
                                             .max_unfolded = 1 << 20,
                                             .unfolded_memory = 1 << 30};
