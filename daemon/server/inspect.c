@@ -58,10 +58,12 @@ static int spec_of(void *arg, const char *effective, struct job_spec **out, stru
     return rc;
 }
 
-/* What was given is in force, and every default is filled in. */
+/* What was given is in force, and nothing contradicts the defaults.  Settings that came later than a job have
+ * theirs without being written there. */
 static int compare(const spec_message *given, const spec_message *effective, struct error *err)
 {
-    spec_message *merged = (spec_message *)(void *)message_clone(&effective->base), *full = NULL;
+    spec_message *merged = (spec_message *)(void *)message_clone(&effective->base), *full = NULL,
+                 *both = NULL;
     struct job_spec *spec = NULL;
     char path[160];
     int rc;
@@ -70,9 +72,15 @@ static int compare(const spec_message *given, const spec_message *effective, str
     rc = message_merge(&merged->base, &given->base, err);
     if (!rc) rc = convert_live_spec(merged, &spec, err);
     if (!rc) rc = convert_effective(merged, spec, &full, err);
-    if (!rc && message_difference(&full->base, &effective->base, NULL, path, sizeof(path)))
+    if (!rc) {
+        both = (spec_message *)(void *)message_clone(&full->base);
+        rc = both ? message_merge(&both->base, &effective->base, err)
+                  : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    }
+    if (!rc && message_difference(&full->base, &both->base, NULL, path, sizeof(path)))
         rc = error_set(err, ST_DATA_DAMAGED, "spec.%s is not what is in force (effective)", path);
     spec_free(spec);
+    drop(both);
     drop(full);
     drop(merged);
     return rc;
