@@ -59,7 +59,7 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client model \
-        fuzz fuzz-build fuzz-targets compare compare-quick soak
+        fuzz fuzz-build fuzz-targets coverage tidy cppcheck compare compare-quick soak
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
@@ -72,6 +72,8 @@ help:
 	@echo 'make soak        the long figures: kills, power losses, full disks and more, an hour or MINUTES; goes on where'
 	@echo '                 it was, prints seeds; PART=kill9,power and SEED=n choose'
 	@echo 'make fuzz        every fuzz target of tests/fuzz for 10 seconds; FUZZ_SECONDS=n, TARGETS=fuzz_json choose'
+	@echo 'make coverage    lines and branches that the tests reach; TESTS=test_x.py chooses of the integration tests'
+	@echo 'make cppcheck    static analysis, a part of make check; make tidy: clang-tidy of what changed since it was clean'
 	@echo 'make compare     trains models on real data with GreedyLR and other schedules and says which end lower (half an'
 	@echo '                 hour); compare-quick shows how it works (a minute); SEEDS=0-9 and CELLS=digits,adam choose'
 	@echo 'make deps        install the Debian packages that are missing'
@@ -190,7 +192,8 @@ DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-d
 # The demo's training run and its curl lines; the training is a test as well.
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
 # Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, npm for buf (below).
-DEPS_CHECK := libcriterion-dev valgrind openssl clang libclang-rt-dev clang-format strace systemd mandoc zsh python3-protobuf mypy
+DEPS_CHECK := libcriterion-dev valgrind openssl clang libclang-rt-dev llvm clang-tidy cppcheck clang-format strace \
+              systemd mandoc zsh python3-protobuf mypy
 # The comparison of schedules, which nothing else needs: its picture, and fast products of matrices.
 DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopenblas0-serial
 BUF        := tests/node_modules/.bin/buf
@@ -279,6 +282,32 @@ POWER_WRAP := stat access open unlink rename mkdir fsync
 $(POWER_O): ALL_CPPFLAGS += -Itests/power
 $(BUILD)/power: $(POWER_O) $(MODEL_FOLD) $(CORE_O) $(filter-out %/store/sqlite_fold.o,$(STORE_O))
 	$(CC) $(ALL_LDFLAGS) $(POWER_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+
+# Static analysis: cppcheck of everything, which is quick and part of make check; clang-tidy of what changed since it
+# was found clean, which is slow.  .clang-tidy says which checks, and why not the others.
+TIDY_C    := $(wildcard daemon/*/*.c client/lib/*.c client/cli/*.c)
+TIDY_CPPFLAGS = -D_GNU_SOURCE -DHAVE_SYSTEMD=1 -DGREEDYLRD_VERSION='"$(VERSION)"'
+cppcheck:
+	@mkdir -p $(BUILD)/cppcheck
+	cppcheck -q -j2 --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	  --cppcheck-build-dir=$(BUILD)/cppcheck --library=posix,tests/cppcheck.cfg $(TIDY_CPPFLAGS) -Idaemon -Iclient \
+	  daemon client/lib client/cli
+tidy: $(TIDY_C:%=$(BUILD)/tidy/%.ok)
+$(BUILD)/tidy/daemon/%.ok: daemon/% .clang-tidy | $(GEN_H)
+	@mkdir -p $(@D)
+	clang-tidy --quiet $< -- $(TIDY_CPPFLAGS) -Idaemon -isystem $(BUILD)/gen $(PKG_CFLAGS) -std=c11
+	@touch $@
+$(BUILD)/tidy/client/%.ok: client/% .clang-tidy | $(GEN_H)
+	@mkdir -p $(@D)
+	clang-tidy --quiet $< -- $(TIDY_CPPFLAGS) -Iclient -isystem $(BUILD)/gen $(PKG_CFLAGS) -std=c11
+	@touch $@
+
+# tests/coverage.sh says what it runs and what it insists on.
+COVERAGE := -fprofile-instr-generate -fcoverage-mapping
+coverage:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage CC=clang CFLAGS='-O1 -g1 $(COVERAGE)' LDFLAGS='$(COVERAGE)' all \
+	  $(addprefix $(BUILD)/coverage/,unit model power clib_driver)
+	@BUILD=$(BUILD)/coverage PYTHON=$(PYTHON) tests/coverage.sh
 
 # tests/bench/README.md.  SEEDS (0-9) and CELLS (a number, or words such as digits,adam) choose, MINUTES ends early.
 compare: COMPARE_ARGS := --out $(BUILD)/compare $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)') \

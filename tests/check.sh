@@ -84,6 +84,7 @@ if [ "$mode" = fast ]; then
 else
     stage format make format-check
     stage include-directions tests/check-includes.sh
+    stage cppcheck make cppcheck
     stage proto-lint make lint
     stage proto-breaking make breaking
     stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit $gcc/model $gcc/power $gcc/clib_driver headers

@@ -33,7 +33,8 @@ static bool template_match(const char *template, const char *path, size_t len, c
     *id_len = 0;
     if (!brace) return strlen(template) == len && !memcmp(template, path, len);
     size_t head = (size_t)(brace - template), tail = strlen(brace + 5);
-    if (len < head + tail + 1 || memcmp(template, path, head) || memcmp(brace + 5, path + len - tail, tail))
+    if (len < head + tail + 1 || memcmp(template, path, head) != 0 ||
+        memcmp(brace + 5, path + len - tail, tail) != 0)
         return false;
     *id = path + head;
     *id_len = len - head - tail;
@@ -56,7 +57,7 @@ static int match_connect(const char *http_method, const char *path, size_t len, 
 
     for (size_t i = 0; i < n; i++) {
         const struct rpc_method *m = &methods[i];
-        if (strlen(m->name) != len - prefix || memcmp(m->name, path + prefix, len - prefix)) continue;
+        if (strlen(m->name) != len - prefix || memcmp(m->name, path + prefix, len - prefix) != 0) continue;
         if (!strcmp(http_method, "POST") ||
             (m->no_side_effects && !m->streaming && !strcmp(http_method, "GET"))) {
             *out = (struct rpc_route){.method = m, .face = FACE_CONNECT};
@@ -222,7 +223,8 @@ static int query_unknown(const struct rpc_method *m, const char *name, struct er
         return error_set(err, ST_QUERY_INVALID, "query: %s is not a parameter of this path; %s", name,
                          *(m->body_field ? m->body_field : "?") ? "fields go into the body" : "it has none");
     for (unsigned i = 0; i < m->input->n_fields; i++) {
-        if (strcmp(m->input->fields[i].name, "job")) buf_printf(&known, "%s, ", m->input->fields[i].name);
+        if (strcmp(m->input->fields[i].name, "job") != 0)
+            buf_printf(&known, "%s, ", m->input->fields[i].name);
     }
     char *list = buf_take(&known, NULL);
     int rc = list ? error_set(err, ST_QUERY_INVALID,
@@ -460,10 +462,10 @@ static int decode_connect_get(const struct rpc_request *request, struct rpc_call
     char *message = (char *)(uintptr_t)params_get(&params, "message");
     long len = message ? (long)strlen(message) : 0;
     if (base64 && !strcmp(base64, "1") && message) len = base64_decode(message);
-    if (!encoding || (strcmp(encoding, "json") && strcmp(encoding, "proto")))
+    if (!encoding || (strcmp(encoding, "json") != 0 && strcmp(encoding, "proto") != 0))
         rc = error_set(err, ST_MEDIA_TYPE_UNSUPPORTED, "encoding: must be json or proto, got \"%.40s\"",
                        encoding ? encoding : "");
-    else if (compression && *compression && strcmp(compression, "identity"))
+    else if (compression && *compression && strcmp(compression, "identity") != 0)
         rc = error_set(err, ST_ENCODING_UNSUPPORTED, "compression: \"%.40s\" is not served; use identity",
                        compression);
     else if (version && strcmp(version, "v1") != 0)

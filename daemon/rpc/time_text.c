@@ -122,7 +122,8 @@ static bool parse_stamp(const char *c, int64_t *seconds, int64_t *nanos)
     } else if (*c++ != 'Z') {
         return false;
     }
-    *seconds = days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + s - sign * (oh * 3600 + om * 60);
+    *seconds = days_from_civil(y, mo, d) * 86400 + (int64_t)h * 3600 + (int64_t)mi * 60 + s -
+               sign * ((int64_t)oh * 3600 + (int64_t)om * 60);
     return !*c;
 }
 
@@ -136,7 +137,7 @@ static bool in_range(enum time_kind kind, int64_t seconds, int64_t nanos)
 bool time_parse(ProtobufCMessage *message, const char *text)
 {
     enum time_kind kind = time_kind(message->descriptor);
-    int64_t seconds, nanos;
+    int64_t seconds = 0, nanos = 0;
 
     if (!(kind == TIME_STAMP ? parse_stamp : parse_duration)(text, &seconds, &nanos) ||
         !in_range(kind, seconds, nanos))

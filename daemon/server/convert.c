@@ -265,7 +265,7 @@ static int write_list(void *at, void *quantifier, const void *elements, size_t n
     free(old);
     memcpy(at, &list, sizeof(list));
     *(size_t *)quantifier = n;
-    return 0;
+    return 0; // cppcheck-suppress memleak ; the message owns the list by now
 }
 
 static int write_param(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,

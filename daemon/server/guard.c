@@ -187,7 +187,7 @@ static int malformed(struct error *err, const char *what)
 
 static bool one_of(const char *word, const char *const *words)
 {
-    while (*words && strcmp(word, *words))
+    while (*words && strcmp(word, *words) != 0)
         words++;
     return *words != NULL;
 }

@@ -369,11 +369,8 @@ static void create_again(struct service *service, struct call *call, struct job 
     for (struct change *c = job->oldest; c && !text; c = c->job_next) {
         if (c->op == STORE_JOB_CREATE && c->row) text = c->row->created;
     }
-    if (!text) {
-        if (store_get_job(service->reader, job->name, &row, &err)) goto err_find;
-        text = row.created;
-    }
-    if (service_parse_spec(text, &created, &err)) goto err_parse;
+    if (!text && store_get_job(service->reader, job->name, &row, &err)) goto err_find;
+    if (service_parse_spec(text ? text : row.created, &created, &err)) goto err_parse;
     if (compare_specs(asked, created, job->name, &err))
         call_fail(call, &err);
     else

@@ -64,3 +64,117 @@ Test(store, a_contribution_that_no_round_could_have_is_damage)
         fix_end(&f);
     }
 }
+
+/* ---- decisions and jobs ---- */
+
+struct cell {
+    const char *table, *column, *value;
+};
+
+static int job_seen(void *arg, const struct store_job *job)
+{
+    return 0;
+}
+
+static int entry_seen(void *arg, const struct store_entry *entry)
+{
+    return 0;
+}
+
+/* The first refusal of whoever reads all of it; 0: nobody refused. */
+static int read_all(struct fix *f)
+{
+    const struct store_decisions_query history = {.uid = 1, .superseded = true, .limit = 100};
+    const struct store_jobs_query jobs = {.after = "", .status = -1, .limit = 100};
+    struct store_job job;
+    struct store_state state;
+    uint8_t *round = NULL;
+    size_t len;
+    int rc = store_list_decisions(f->reader, &history, entry_seen, NULL, &f->err);
+
+    if (rc || (rc = store_list_jobs(f->reader, &jobs, job_seen, NULL, &f->err))) return rc;
+    if ((rc = store_get_job(f->reader, "a", &job, &f->err))) return rc;
+    store_job_clear(&job);
+    if ((rc = store_find_state(f->reader, 1, STORE_STATE_AT, 50, &state, &f->err))) return rc;
+    free(state.bytes);
+    if ((rc = store_get_round(f->reader, 1, 5, &round, &len, &f->err))) return rc;
+    free(round);
+    return 0;
+}
+
+Test(store, a_cell_that_the_store_never_writes_is_damage)
+{
+    static const struct cell cells[] = {
+        {"decision", "revision", "99999999999+revision"},
+        {"decision", "attempt", "-1"},
+        {"decision", "attempt", "'one'"},
+        {"decision", "step", "'x'"},
+        {"decision", "step", "4294967296"},
+        {"decision", "action", "'guess'"},
+        {"decision", "action", "x'00'"},
+        {"decision", "value", "'none'"},
+        {"decision", "value", "x'0102'"},
+        {"decision", "smoothed", "'none'"},
+        {"decision", "best", "x'01020304050607080102030405060708'"},
+        {"decision", "num_good", "-1"},
+        {"decision", "num_bad", "1.5"},
+        {"decision", "stage", "'night'"},
+        {"decision", "lrs", "'many'"},
+        {"decision", "lrs", "zeroblob(8*257)"},
+        {"decision", "lrs", "x'010203'"},
+        {"decision", "reason", "printf('%.*c', 200, 'r')"},
+        {"decision", "reason", "'a'||char(0)||'b'"},
+        {"decision", "request_id", "printf('%.*c', 200, 'r')"},
+        {"decision", "actor", "printf('%.*c', 200, 'r')"},
+        {"decision", "ranks", "-1"},
+        {"decision", "shadow", "x'00'"},
+        {"decision", "shadow", "''"},
+        {"job", "status", "'asleep'"},
+        {"job", "revision", "-1"},
+        {"job", "name", "printf('%.*c', 200, 'a')"},
+    };
+
+    for (size_t i = 0; i < sizeof(cells) / sizeof(*cells); i++) {
+        const struct cell *c = &cells[i];
+        struct fix f;
+
+        make(&f);
+        OK(read_all(&f), &f);
+        replace(&f, c->table, c->column, c->value);
+        int rc = read_all(&f);
+        cr_expect_eq(rc, ST_DATA_DAMAGED, "%s.%s=%s: %d", c->table, c->column, c->value, rc);
+        fix_end(&f);
+    }
+}
+
+Test(store, what_cannot_be_opened_says_why)
+{
+    char dir[300], path[400];
+    struct store *store;
+    struct error err;
+
+    memset(dir, 'd', sizeof(dir) - 1);
+    memcpy(dir, "/tmp/", 5);
+    dir[sizeof(dir) - 1] = '\0';
+    cr_expect_eq(store_open(dir, NULL, &store, &err), ST_DATA_DIR_UNREADABLE);
+    cr_expect(strstr(err.message, "name too long") || strstr(err.message, "too long"), "%s", err.message);
+    static char longest[5000];
+    memset(longest, 'd', sizeof(longest) - 1);
+    memcpy(longest, "/tmp/", 5);
+    cr_expect_eq(store_open(longest, NULL, &store, &err), ST_DATA_DIR_UNREADABLE);
+    snprintf(dir, sizeof(dir), "/tmp/greedylrd-rows-XXXXXX");
+    cr_assert(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/greedylr.db", dir);
+    cr_assert_eq(mkdir(path, 0700), 0); /* a directory in the database's place */
+    cr_expect_eq(store_open(dir, NULL, &store, &err), ST_DATA_DAMAGED);
+    cr_expect(strstr(err.message, "is not a file"), "%s", err.message);
+    rmdir(path);
+    help_remove(dir);
+    snprintf(path, sizeof(path), "%s/lock", dir);
+    snprintf(dir, sizeof(dir), "/tmp/greedylrd-rows-XXXXXX");
+    cr_assert(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/lock", dir);
+    cr_assert_eq(symlink("/tmp/elsewhere", path), 0); /* a link is not followed to somebody else's file */
+    cr_expect_eq(store_open(dir, NULL, &store, &err), ST_DATA_DIR_UNREADABLE);
+    help_remove(dir);
+}
