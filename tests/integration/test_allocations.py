@@ -4,17 +4,18 @@ Each operation is done again and again, with the 1st, 2nd, 3rd ... allocation of
 it ends without one that failed.  What is answered then is right, or 503 OUT_OF_MEMORY, or the connection is closed.
 A twin without faults gets what took effect; in the end both daemons know the same, and so they do after a kill.
 """
-import base64
 import http.client
 import json
 import os
 import random
-import threading
+import re
+import socket
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from faults import FaultyDaemon
-from harness import Daemon, reason, wait_until
+from harness import Daemon, wait_until
 
 #: Differ between two daemons.
 OWN = {"time", "uid", "create_time", "update_time", "actor"}
@@ -287,6 +288,106 @@ class Allocations(unittest.TestCase):
         self.d.restart()
         self.assertEqual(self.known(self.d), expected)
         print("seed %s: %d operations, %d refused, %d connections closed" % (SEED, self.tried, self.refused, self.closed), end=" ", flush=True)
+
+    def test_rounds(self):
+        """Reports of two ranks, with an allocation of the second one's failing while the first waits."""
+        d = self.d
+        for each in (d, self.twin):
+            each.ok("POST", "/v1/jobs", {"job": "ranks", "lr": 0.1, "ranks": {"world_size": 2}})
+        at, step, hit = 1, 0, True
+        while hit:
+            step += 1
+            first = http.client.HTTPConnection("127.0.0.1", d.port, timeout=60)
+            bodies = [json.dumps({"step": step, "rank": rank, "loss": rank + 1 / step}) for rank in (0, 1)]
+            first.request("POST", "/v1/jobs/ranks:report", bodies[0])
+            wait_until(lambda: d.ok("GET", "/v1/jobs/ranks", connection=self.connections[d])["state"].get("open_round", {}).get("reported") == 1)
+            with d.failing("memory", at=at):
+                second = self.send(d, ("POST", "/v1/jobs/ranks:report", bodies[1], {}))
+                hit = d.hits("memory") > 0
+                if second and second[0] == 200:
+                    waited = first.getresponse()
+                    waited = waited.status, dict((k.lower(), v) for k, v in waited.getheaders()), waited.read()
+                else:
+                    waited = None
+            self.connect(d)
+            self.assertIsNone(d.process.poll(), ("".join(d._lines)[-2000:], at))
+            for answer in (second, waited):
+                if answer and answer[0] != 200:
+                    self.check_refusal(answer, Operation("rounds", None), at)
+            with ThreadPoolExecutor(2) as pool:  # the same reports again: all agree, and so does the twin
+                decided = [pool.submit(each.ok, "POST", "/v1/jobs/ranks:report", body) for each in (d, self.twin) for body in bodies]
+                decided = [common(x.result()) for x in decided[:2]] + [common(x.result()) for x in decided[2:]]
+            first.close()
+            for x in decided:
+                x.pop("duplicate")
+            self.assertEqual([decided[0]] * 4, decided, at)
+            self.tried, at = self.tried + 1, at + max(1, STRIDE // 2)
+        self.check_end()
+
+    def test_watch(self):
+        """A watcher gets every decision, or is told that it is over; it is never left waiting."""
+        d = self.d
+        at, step, hit = 1, 100, True
+        while hit:
+            watch = socket.create_connection(("127.0.0.1", d.port), 30)
+            with d.failing("memory", at=at):
+                try:
+                    watch.sendall(b"GET /v1/jobs/full:watch?after_revision=0 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+                    text = watch.recv(65536)
+                    step += 1
+                    self.send(d, report("full", step))
+                    self.connect(d)
+                except ConnectionError:
+                    text = b""
+                hit = d.hits("memory") > 0
+            self.assertIsNone(d.process.poll(), ("".join(d._lines)[-2000:], at))
+            step += 1
+            last = d.ok(*report("full", step)[:3])["revision"]
+            ids = []
+            if text.startswith(b"HTTP/1.1 200"):
+                while last not in ids and b"event: end" not in text:
+                    try:
+                        more = watch.recv(65536)
+                    except ConnectionError:
+                        more = b""
+                    if not more:
+                        break
+                    text += more
+                    ids = [int(x) for x in re.findall(rb"id: (\d+)\nevent: decision", text)]
+                self.assertEqual(ids, list(range(1, len(ids) + 1)), (at, text[-500:]))
+                self.assertTrue(hit or ids[-1] == last)
+            elif text:
+                self.assertIn(b"OUT_OF_MEMORY", text)
+                self.assertTrue(hit)
+            watch.close()
+            self.tried, at = self.tried + 1, at + max(1, STRIDE // 2)
+        print("%d watchers" % self.tried, end=" ", flush=True)
+
+    def test_none_for_a_while(self):
+        """Without any memory nothing is acknowledged; with it all goes on, without a restart."""
+        d, answered, step = self.d, [], 0
+        for _ in range(5):
+            for at in (1, 30, 100):
+                with d.failing("memory", at=at, forever=True):
+                    end = time.monotonic() + 0.4
+                    while time.monotonic() < end:
+                        step += 1
+                        answer = self.send(d, report("while", step, lr=0.1))
+                        if answer and answer[0] == 200:
+                            answered.append(json.loads(answer[2]))
+                        else:
+                            self.check_refusal(answer, Operation("while", None), at)
+            self.connect(d)
+            step += 1
+            answered.append(d.ok(*report("while", step, lr=0.1)[:3]))
+        # The writer's idle work, too.
+        wait_until(lambda: re.search(rb"\ngreedylrd_unfolded_bytes 0\n", d.request("GET", "/metrics")[2]))
+        for _ in range(2):
+            kept = {x["step"]: x for x in d.decisions("while")}
+            for x in answered:
+                self.assertEqual(kept[x["step"]]["lrs"], x["lrs"])
+            d.restart()
+        print("%d answered, %d refused, %d connections closed" % (len(answered), self.refused, self.closed), end=" ", flush=True)
 
     def test_each_once(self):
         self.all(False)

@@ -169,6 +169,8 @@ static struct auth *open_file(const char *text)
 {
     static const struct auth_limits defaults;
     struct auth *auth = NULL;
+
+    strcpy(path, "/tmp/greedylrd-unit-auth-XXXXXX"); /* of each test its own */
     int fd = mkstemp(path);
 
     cr_assert(fd >= 0);
