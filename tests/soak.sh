@@ -50,6 +50,16 @@ part tsan 1 run 1 7200 "$BUILD/greedylrd" \
      build/tsan/unit-plain; BUILD=build/tsan $PYTHON tests/parallel.py tests/integration' \
     'every unit and integration test under ThreadSanitizer: no race'
 
+part hostile 3600 seconds 3600 4500 "$BUILD/greedylrd" \
+    'cd tests/integration && SECONDS=$COUNT SEED=$SEED $PYTHON -m unittest -v test_hostile.Hostile' \
+    'hostile peers of every kind among honest ones: all of those served, memory within 1 % over the second half'
+part connections 1024 counts 1024 1800 "$BUILD/greedylrd" \
+    'cd tests/integration && COUNTS=all $PYTHON -m unittest -v test_connections.Counts' \
+    'every count of connections from 1 to 1,024: no answer later than 1 s'
+part tricklers 5000 tricklers 5000 1200 "$BUILD/greedylrd" \
+    'cd tests/integration && TRICKLERS=$COUNT $PYTHON -m unittest -v test_tricklers' \
+    'peers that send a byte at a time: closed at the deadline, others served'
+
 random_seed() { od -An -N4 -tu4 /dev/urandom | tr -d ' '; }
 
 # load NAME: reached, seed and bad of its state
