@@ -405,6 +405,18 @@ static const char *row_differs(const struct model_job *job, const struct store_j
     return NULL;
 }
 
+/* Settings that no decision needs which is kept for sure go with the history limit. */
+static bool settings_may_be_gone(const struct look *look, uint32_t i)
+{
+    const struct model_job *job = look->job;
+    uint32_t r = job->settings[i].revision ? job->settings[i].revision : 1;
+
+    if (!look->model->history_limit || i + 1 == job->n_settings) return false;
+    while (r < job->settings[i + 1].revision && may_be_gone(look, r))
+        r++;
+    return r >= job->settings[i + 1].revision;
+}
+
 static const char *settings_differ(const struct look *look)
 {
     const struct model_job *job = look->job;
@@ -414,6 +426,7 @@ static const char *settings_differ(const struct look *look)
         char *text;
         bool newest;
 
+        if (settings_may_be_gone(look, i)) continue;
         if (store_get_settings(look->reader, job->uid, job->settings[i].revision, &text, &newest, &err))
             return DIFFERS("%s: %.200s", job->name, err.message);
         bool right =
