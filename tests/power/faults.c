@@ -158,12 +158,20 @@ static bool run_once(uint64_t seed, const struct row *row, int nth, bool forever
     return hit;
 }
 
+/* From one failing call to the next: a story syncs some dozens of times and reads hundreds. */
+static int stride(const struct row *row, const struct faults *faults, int nth)
+{
+    bool many = row->calls & (CALL_READ | CALL_WRITE | CALL_LOCK | CALL_SIZE | CALL_SHM);
+
+    return faults->every || nth <= 4 ? 1 : 1 + (int)(disk_random() % (many ? 128 : 2));
+}
+
 static void run_row(uint64_t seed, const struct row *row, struct faults *faults)
 {
     for (int forever = 0; forever < 2; forever++) {
         int hits = 0;
 
-        for (int nth = 1;; nth += faults->every || nth <= 4 ? 1 : 1 + (int)(disk_random() % 64)) {
+        for (int nth = 1;; nth += stride(row, faults, nth)) {
             bool hit = run_once(seed, row, nth, forever, faults->every ? LOSSES : 1);
 
             hits += hit;
