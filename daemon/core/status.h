@@ -93,6 +93,8 @@ enum error_outcome {
       "The token's role does not include this; the message names the role that does.")                       \
     X(JOB_OUTSIDE_PREFIX, PERMISSION_DENIED, 0, NOTHING,                                                     \
       "The token may create jobs with its prefix only; choose such an id, or use another token.")            \
+    X(QUOTA_EXCEEDED, RESOURCE_EXHAUSTED, 0, NOTHING,                                                        \
+      "The token uses as much as its quota allows; the message names the quota.")                            \
     X(JOB_NOT_FOUND, NOT_FOUND, 0, NOTHING,                                                                  \
       "No job has this id; create it, or report with lr to create it on the fly.")                           \
     X(JOB_EXISTS, ALREADY_EXISTS, 0, NOTHING,                                                                \
@@ -186,7 +188,11 @@ enum error_outcome {
     X(WATCHERS_PER_JOB, "max-watchers-per-job", "429 `TOO_MANY_WAITING`")                                    \
     X(JOBS, "max-jobs", "429 `TOO_MANY_JOBS`")                                                               \
     X(MEMORY, "max-memory",                                                                                  \
-      "503 `OVERLOADED` for what would take more; reads, reports, and rounds that wait go on")
+      "503 `OVERLOADED` for what would take more; reads, reports, and rounds that wait go on")               \
+    X(TOKEN_JOBS, "token-jobs", "429 `QUOTA_EXCEEDED`")                                                      \
+    X(TOKEN_REQUESTS, "token-requests", "429 `QUOTA_EXCEEDED`")                                              \
+    X(TOKEN_ROUNDS, "token-rounds", "429 `QUOTA_EXCEEDED`")                                                  \
+    X(TOKEN_WATCHERS, "token-watchers", "429 `QUOTA_EXCEEDED`")
 
 enum limit {
     LIMIT_NONE = 0,

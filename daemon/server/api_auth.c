@@ -8,6 +8,7 @@
 
 #include <string.h>
 #include <strings.h>
+#include <uv.h>
 
 struct authorization {
     const char *value; /* NULL: absent */
@@ -45,6 +46,7 @@ int api_authorize(const struct api *api, struct http_request *http, enum rpc_rol
     *out = NULL;
     if (!api->config.auth) return 0;
     rc = find_token(api, http, &token, err);
+    if (!rc) rc = auth_take_request(token, uv_hrtime() / 1000000, err);
     if (!rc) rc = auth_check_role(token, role, what, err);
     if (!rc) {
         auth_ref(token);

@@ -47,7 +47,7 @@ void api_send_error(struct http_request *http, const struct error *err, enum rpc
 void exchange_free(struct exchange *x);
 
 /* Who sends the request, as far as the role allows it: the token, referenced, or NULL where tokens are off.
- * ST_TOKEN_REQUIRED, ST_TOKEN_INVALID, ST_ROLE_INSUFFICIENT. */
+ * ST_TOKEN_REQUIRED, ST_TOKEN_INVALID, ST_QUOTA_EXCEEDED, ST_ROLE_INSUFFICIENT. */
 int api_authorize(const struct api *api, struct http_request *http, enum rpc_role role, const char *what,
                   struct auth_token **out, struct error *err) WARN_UNUSED;
 /* The body has come: ST_TOKEN_INVALID if the token was revoked meanwhile. */

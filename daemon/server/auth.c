@@ -125,6 +125,20 @@ int auth_reload(struct auth *auth, size_t *revoked, struct error *err)
     return 0;
 }
 
+void auth_each(struct auth *auth, void (*each)(void *arg, struct auth_token *token), void *arg)
+{
+    for (size_t i = 0; i < auth->tokens.n; i++)
+        each(arg, auth->tokens.at[i]);
+}
+
+void auth_note_job(struct auth *auth, const char *job, int change)
+{
+    for (size_t i = 0; auth && i < auth->tokens.n; i++) {
+        struct auth_token *token = auth->tokens.at[i];
+        if (token->counted && auth_sees(token, job)) token->jobs += (uint32_t)change;
+    }
+}
+
 /* ---- a request's token ---- */
 
 static bool is_id(const char *text, size_t len)

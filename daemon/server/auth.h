@@ -42,6 +42,13 @@ struct auth_token {
     unsigned line;
     bool revoked;
     uint32_t refs;
+    /* In use. */
+    bool counted;    /* jobs is known */
+    uint32_t jobs;   /* with the prefix, queued creations included; if counted */
+    uint32_t rounds; /* open ones that it began */
+    uint32_t watchers;
+    double credit;      /* requests that are free now */
+    uint64_t credit_ms; /* when that was; 0: never */
 };
 
 struct auth;
@@ -68,6 +75,20 @@ bool auth_sees(const struct auth_token *token, const char *job);
 
 void auth_ref(struct auth_token *token);
 void auth_unref(struct auth_token *token); /* NULL: nothing */
+
+/* Every token in force. */
+void auth_each(struct auth *auth, void (*each)(void *arg, struct auth_token *token), void *arg);
+
+/* ---- quotas: 0 or ST_QUOTA_EXCEEDED; NULL has none ---- */
+
+/* Takes one of the requests of this time (monotonic). */
+int auth_take_request(struct auth_token *token, uint64_t now_ms, struct error *err) WARN_UNUSED;
+/* Whether there may be one more; who makes it counts it. */
+int auth_check_jobs(const struct auth_token *token, struct error *err) WARN_UNUSED;
+int auth_check_rounds(const struct auth_token *token, struct error *err) WARN_UNUSED;
+int auth_check_watchers(const struct auth_token *token, struct error *err) WARN_UNUSED;
+/* A job came (1) or went (-1). */
+void auth_note_job(struct auth *auth, const char *job, int change);
 
 /* ---- the file ---- */
 

@@ -136,6 +136,9 @@ static void reload_tokens(struct daemon *d)
         return;
     }
     api_end_revoked(d->api);
+    if (service_count_jobs(d->service, &err))
+        log_event(LOG_ERROR, "jobs_not_counted",
+                  (struct log_field[]){log_str("error", err.message), log_end()});
     log_event(LOG_INFO, "tokens_reloaded",
               (struct log_field[]){log_str("file", d->options.token_file),
                                    log_u64("tokens", auth_count(d->auth)), log_u64("revoked", revoked),
@@ -252,7 +255,8 @@ static int open_tls(struct daemon *d, struct error *err)
 
 static int open_tokens(const struct options *o, struct auth **out, struct error *err)
 {
-    const struct auth_limits defaults = {0};
+    const struct auth_limits defaults = {o->token_jobs, o->token_requests, o->token_rounds,
+                                         o->token_watchers};
 
     *out = NULL;
     return o->token_file ? auth_open(o->token_file, &defaults, out, err) : 0;
@@ -278,7 +282,8 @@ static int start_parts(struct daemon *d, struct error *err)
 {
     const struct options *o = &d->options;
     struct store_options store = {.history_limit = o->history_limit};
-    struct service_options service = {.auto_create = !o->no_auto_create,
+    struct service_options service = {.auth = d->auth,
+                                      .auto_create = !o->no_auto_create,
                                       .max_jobs = o->max_jobs,
                                       .resident_jobs = o->resident_jobs,
                                       .batch_entries = o->max_batch_entries,
@@ -304,9 +309,10 @@ static int start_parts(struct daemon *d, struct error *err)
                                  .silence_ms = (int)o->watch_keepalive_ms};
     int fd = -1;
 
-    if (open_tokens(o, &d->auth, err)) return (int)err->status;
     if (sd_listen_fd(&fd, err) || store_open(o->data_dir, &store, &d->store, err)) return (int)err->status;
-    if (service_start(&d->loop, d->store, &service, on_fatal, d, &d->service, err)) return (int)err->status;
+    if (service_start(&d->loop, d->store, &service, on_fatal, d, &d->service, err) ||
+        service_count_jobs(d->service, err))
+        return (int)err->status;
     if (guard_new(NULL, (const char *const *)o->allow_hosts, o->n_allow_hosts, &d->guard, err))
         return (int)err->status;
     d->api = api_new(&(struct api_config){
@@ -371,7 +377,8 @@ static int run(struct daemon *d)
 {
     struct error err = {0};
 
-    if (check_exposure(&d->options, d->options.listen, &err)) return refuse(&err);
+    if (check_exposure(&d->options, d->options.listen, &err) || open_tokens(&d->options, &d->auth, &err))
+        return refuse(&err);
     if (uv_loop_init(&d->loop)) return EXIT_RUNTIME;
     start_signals(d);
     if (start_parts(d, &err)) _exit(refuse(&err)); /* threads may run; nothing was promised yet */

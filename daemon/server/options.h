@@ -20,8 +20,9 @@ struct options {
     char *tls_cert, *tls_key; /* both, or both NULL: no TLS */
     char **allow_hosts;
     size_t n_allow_hosts;
-    unsigned insecure; /* INSECURE_... */
-    char *token_file;  /* NULL: no tokens */
+    unsigned insecure;                                                 /* INSECURE_... */
+    char *token_file;                                                  /* NULL: no tokens */
+    uint32_t token_jobs, token_requests, token_rounds, token_watchers; /* where a token has none; 0: any */
     bool no_auto_create;
     enum log_level log_level;
     enum log_format log_format;

@@ -49,6 +49,14 @@ struct open_round *rounds_open(struct service *service, struct job *job, uint32_
     return open;
 }
 
+void rounds_own(struct open_round *open, struct auth_token *token)
+{
+    if (!token) return;
+    auth_ref(token);
+    token->rounds++;
+    open->token = token;
+}
+
 void rounds_close(struct open_round *open)
 {
     struct open_round **at = &open->job->rounds;
@@ -60,6 +68,8 @@ void rounds_close(struct open_round *open)
     if (open->deadline) open->job->holds--;
     deadline_drop(open->deadline);
     open->service->round_memory -= round_size(open->round->ranks.world_size);
+    if (open->token) open->token->rounds--;
+    auth_unref(open->token);
     free(open->round);
     free(open);
 }

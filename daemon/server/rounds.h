@@ -11,6 +11,7 @@
 #include "server/deadline.h"
 #include "server/jobs.h"
 
+struct auth_token;
 struct call;
 struct service;
 
@@ -43,6 +44,7 @@ struct open_round {
     struct service *service;
     struct deadline *deadline; /* running from a report to the ranks' deadline; NULL: none is */
     struct waiter *waiters;
+    struct auth_token *token; /* who began it, referenced; NULL: nobody, or it was read back */
 };
 
 /* The job's round of this step, or NULL. */
@@ -51,6 +53,8 @@ uint32_t rounds_count(const struct job *job);
 /* Opens a round in its place; NULL when out of memory. */
 struct open_round *rounds_open(struct service *service, struct job *job, uint32_t attempt, uint32_t step,
                                const struct ranks *ranks);
+/* It counts for this token (NULL: for none) until it closes. */
+void rounds_own(struct open_round *open, struct auth_token *token);
 /* Makes sure of room for a round's memory.  ST_TOO_MANY_WAITING; ST_OVERLOADED. */
 int rounds_reserve(struct service *service, uint32_t world_size, struct error *err) WARN_UNUSED;
 /* Takes a round without waiters out and frees it. */

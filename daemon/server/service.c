@@ -261,6 +261,7 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
         change_tell(change, NULL);
         if (change->has_decision && job->lr_waiters) lr_waiters_wake(job, change);
         if (change->op == STORE_JOB_DELETE) {
+            auth_note_job(service->options.auth, job->name, -1);
             watch_deleted(service, job);
             lr_waiters_end(job);
             count_out(service, change);
@@ -310,7 +311,10 @@ static void on_failed(void *arg, struct change *first, size_t n, const struct er
         struct job *job = change->job;
         first = change->next;
 
-        if (change->op == STORE_JOB_CREATE) service->creating--;
+        if (change->op == STORE_JOB_CREATE) {
+            service->creating--;
+            auth_note_job(service->options.auth, job->name, -1);
+        }
         count_out(service, change);
         change_failed(change);
         change_tell(change, err);

@@ -12,11 +12,13 @@
 #include <stdint.h>
 #include <uv.h>
 
+struct auth;
 struct auth_token;
 struct service;
 struct call;
 
 struct service_options {
+    struct auth *auth;             /* whose jobs are counted; borrowed; NULL: nobody's */
     bool auto_create;              /* a report with lr creates its job */
     uint32_t max_jobs;             /* 0: any number */
     uint32_t resident_jobs;        /* kept in memory */
@@ -51,9 +53,9 @@ struct call {
      * an error it sets is done's. */
     int (*encode)(struct call *call, const ProtobufCMessage *answer, struct error *err);
     void *arg;
-    const char *peer;               /* who asks, for the history of events */
-    const struct auth_token *token; /* whose jobs it is about; NULL: all */
-    int64_t timeout_ms;             /* the longest the caller waits; -1: as long as it takes */
+    const char *peer;         /* who asks, for the history of events */
+    struct auth_token *token; /* whose jobs it is about; NULL: all */
+    int64_t timeout_ms;       /* the longest the caller waits; -1: as long as it takes */
     /* Of a streaming method: takes one message (borrowed).  The same serial is the same message, handed to
      * several calls.  NULL: only check the request. */
     enum stream_took (*message)(struct call *call, const ProtobufCMessage *message, uint64_t serial);
@@ -83,6 +85,8 @@ bool service_is_shedding(const struct service *service);
 uint32_t service_resident(const struct service *service);
 /* Memory of changes that are queued, or not folded yet. */
 uint64_t service_unfolded_bytes(const struct service *service);
+/* After auth was read: counts the jobs of tokens that have a quota of them. */
+int service_count_jobs(struct service *service, struct error *err) WARN_UNUSED;
 uint32_t service_watchers(const struct service *service);
 
 /* Ends every watcher, and refuses new ones from now on. */

@@ -187,7 +187,7 @@ static int fork_job(struct service *service, struct call *call, struct job *pare
         service_unmake_job(service, change);
         goto out;
     }
-    service->creating++;
+    service_created(service, change->job);
     *out = change;
 out:
     texts_clear(&texts);

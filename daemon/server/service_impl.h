@@ -105,13 +105,14 @@ struct report {
     bool dry;
     bool failed;
     struct error err;
-    const char *job; /* borrowed from the request */
+    struct auth_token *token; /* who reports; NULL: tokens are off */
+    const char *job;          /* borrowed from the request */
     uint32_t step, rank;
 };
 
 /* Everything up to the queue; sets r->failed on error. */
-void report_begin(struct service *service, const struct auth_token *token,
-                  const Greedylr__V1__ReportRequest *m, struct report *r);
+void report_begin(struct service *service, struct auth_token *token, const Greedylr__V1__ReportRequest *m,
+                  struct report *r);
 void report_clear(struct report *r);
 void report_drop_entry(struct report *r);
 /* For the metrics, once it is known how the report is answered: with a decision, or with err. */
@@ -255,7 +256,7 @@ void memory_look(struct service *service);
 int service_check_id(const char *name, const char *field, struct error *err) WARN_UNUSED;
 
 /* The change that creates a job with these settings: the job is in memory, the change not queued yet.  Takes
- * spec on success.  ST_JOB_OUTSIDE_PREFIX, ST_TOO_MANY_JOBS. */
+ * spec on success.  ST_JOB_OUTSIDE_PREFIX, ST_QUOTA_EXCEEDED, ST_TOO_MANY_JOBS. */
 int service_new_job(struct service *service, const struct auth_token *token, const char *name,
                     const spec_message *given, const spec_message *effective, struct job_spec *spec,
                     struct change **out, struct error *err) WARN_UNUSED;
@@ -263,6 +264,8 @@ int service_new_job(struct service *service, const struct auth_token *token, con
  * Errors of convert_spec and service_new_job. */
 int service_make_job(struct service *service, const struct auth_token *token, const char *name,
                      const spec_message *message, struct change **out, struct error *err) WARN_UNUSED;
+/* It is queued: it counts from now on, until it is known to have failed or its deletion is durable. */
+void service_created(struct service *service, const struct job *job);
 /* Undoes it before it was queued. */
 void service_unmake_job(struct service *service, struct change *change);
 

@@ -144,8 +144,9 @@ int service_new_job(struct service *service, const struct auth_token *token, con
     struct store_job *row = NULL;
     uint64_t uid = new_uid();
 
-    if (check_prefix(token, name, err)) return (int)err->status;
-    if (service_check_load(service, err) || service_check_ranks(service, spec, err)) return (int)err->status;
+    if (check_prefix(token, name, err) || auth_check_jobs(token, err) || service_check_load(service, err) ||
+        service_check_ranks(service, spec, err))
+        return (int)err->status;
     if (service->options.max_jobs &&
         store_job_count(service->store) + service->creating >= service->options.max_jobs)
         return error_limit(err, LIMIT_JOBS, ST_TOO_MANY_JOBS,
@@ -187,6 +188,12 @@ int service_make_job(struct service *service, const struct auth_token *token, co
     if (effective) greedylr__v1__job_spec__free_unpacked(effective, NULL);
     if (rc) spec_free(spec);
     return rc;
+}
+
+void service_created(struct service *service, const struct job *job)
+{
+    service->creating++;
+    auth_note_job(service->options.auth, job->name, 1);
 }
 
 void service_unmake_job(struct service *service, struct change *change)
@@ -407,7 +414,7 @@ void handle_create_job(struct service *service, struct call *call)
         service_unmake_job(service, change);
         goto fail;
     }
-    service->creating++;
+    service_created(service, change->job);
     answer_job_after(service, call, change);
     return;
 

@@ -345,7 +345,7 @@ static int report_and_create(struct service *service, const struct auth_token *t
         goto err;
     }
     if (queue_report(service, change->job, m, &event, change, r)) goto err;
-    service->creating++;
+    service_created(service, change->job);
     return 0;
 
 err:
@@ -353,11 +353,12 @@ err:
     return (int)r->err.status;
 }
 
-void report_begin(struct service *service, const struct auth_token *token, const report_request *m,
+void report_begin(struct service *service, struct auth_token *token, const report_request *m,
                   struct report *r)
 {
     struct job *job;
 
+    r->token = token;
     r->job = m->job;
     r->step = m->step;
     r->rank = m->rank;

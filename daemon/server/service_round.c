@@ -377,7 +377,7 @@ static int begin_attempt(struct service *service, struct job *job, uint32_t atte
 }
 
 static int find_round(struct service *service, struct job *job, const Greedylr__V1__ReportRequest *m,
-                      struct open_round **out, struct error *err)
+                      struct auth_token *token, struct open_round **out, struct error *err)
 {
     struct open_round *open = rounds_find(job, m->step);
     const struct ranks *ranks = open ? &open->round->ranks : &job->spec->ranks;
@@ -388,8 +388,10 @@ static int find_round(struct service *service, struct job *job, const Greedylr__
                          "step: %u: %u later steps wait behind the open step %u already; report its missing "
                          "ranks, or :rewind the job",
                          m->step, ROUNDS_BEHIND, job->rounds->round->step);
-    if (!open && rounds_reserve(service, ranks->world_size, err)) return (int)err->status;
-    if (!open) open = rounds_open(service, job, job->newest->attempt, m->step, ranks);
+    if (!open && (auth_check_rounds(token, err) || rounds_reserve(service, ranks->world_size, err)))
+        return (int)err->status;
+    if (!open && (open = rounds_open(service, job, job->newest->attempt, m->step, ranks)))
+        rounds_own(open, token);
     if (!open) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     *out = open;
     return 0;
@@ -471,7 +473,7 @@ int round_report(struct service *service, struct job *job, const Greedylr__V1__R
         (rc = begin_attempt(service, job,
                             event->report.has_attempt ? event->report.attempt : job->newest->attempt, m->rank,
                             &r->err)) ||
-        (rc = find_round(service, job, m, &open, &r->err)) ||
+        (rc = find_round(service, job, m, r->token, &open, &r->err)) ||
         (rc = add_report(service, open, m->rank, &report, r)))
         return rc;
     r->waits = !r->change;

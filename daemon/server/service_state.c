@@ -78,7 +78,7 @@ static int import_new(struct service *service, struct call *call, const char *na
         service_unmake_job(service, change);
         return rc;
     }
-    service->creating++;
+    service_created(service, change->job);
     *out = change;
     return 0;
 }

@@ -24,7 +24,8 @@ struct watcher {
     struct call *call;           /* NULL once it is over */
     struct service *service;
     struct watched *watched;
-    int holds; /* the deadline's handle, and a thread that reads */
+    struct auth_token *token; /* whose it is, referenced; NULL: tokens are off */
+    int holds;                /* the deadline's handle, and a thread that reads */
     uv_timer_t deadline;
     uint32_t sent; /* the stream has everything up to this revision */
 
@@ -89,6 +90,9 @@ static void end(struct watcher *w, const struct error *err)
         free(watched);
     }
     service->watchers--;
+    if (w->token) w->token->watchers--;
+    auth_unref(w->token);
+    w->token = NULL;
     w->watched = NULL;
     w->call = NULL;
     uv_close((uv_handle_t *)&w->deadline, on_deadline_closed);
@@ -343,6 +347,11 @@ static int begin(struct service *service, struct call *call, const struct job *j
     watched->watchers = w;
     watched->n++;
     service->watchers++;
+    w->token = call->token;
+    if (w->token) {
+        auth_ref(w->token);
+        w->token->watchers++;
+    }
     (void)uv_timer_init(service->loop, &w->deadline);
     w->deadline.data = w;
     w->holds = 1;
@@ -355,9 +364,12 @@ static int begin(struct service *service, struct call *call, const struct job *j
     return 0;
 }
 
-static int check(const struct service *service, const Greedylr__V1__WatchJobRequest *request,
-                 const struct job *job, struct error *err)
+static int check(const struct service *service, const struct call *call, const struct job *job,
+                 struct error *err)
 {
+    const Greedylr__V1__WatchJobRequest *request = (const void *)call->request;
+
+    if (auth_check_watchers(call->token, err)) return (int)err->status;
     /* What is queued counts: a page may show a commit before the loop knows of it. */
     if (request->has_after_revision && request->after_revision > job->newest->revision)
         return error_set(
@@ -392,7 +404,7 @@ void handle_watch_job(struct service *service, struct call *call)
         goto fail;
     }
     if (service_find_durable(service, call->token, request->job, &job, &err)) goto fail;
-    if (check(service, request, job, &err)) goto fail;
+    if (check(service, call, job, &err)) goto fail;
     if (!call->message) {
         call->done(call, NULL, NULL);
         return;

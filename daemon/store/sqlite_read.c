@@ -37,6 +37,7 @@ static const char *const reader_sql[R_COUNT] = {
     [R_BEGIN] = "BEGIN",
     [R_END] = "COMMIT",
     [R_JOB] = "SELECT " JOB_LIST JOB_FROM "WHERE name=?",
+    [R_JOBS_COUNT] = "SELECT count(*) FROM job WHERE name>=?1 AND name<?2",
     [R_JOBS] =
         "SELECT " JOB_LIST JOB_FROM
         "WHERE name>?1 AND name>=?2 AND name<?3 AND (?4 IS NULL OR status=?4) AND "
@@ -480,6 +481,25 @@ int store_list_jobs(struct store_reader *reader, const struct store_jobs_query *
         if ((rc = read_job(s, &job, err)) || each(arg, &job)) break;
     }
     if (step != SQLITE_ROW && step != SQLITE_DONE) rc = reader_error(reader, err);
+    sqlite3_reset(s);
+    return rc;
+}
+
+int store_count_jobs(struct store_reader *reader, const char *prefix, uint64_t *out, struct error *err)
+{
+    sqlite3_stmt *s = reader_ready(reader, R_JOBS_COUNT);
+    char end[JOB_ID_MAX + 2];
+    int rc = 0;
+
+    *out = 0;
+    if (strlen(prefix) > JOB_ID_MAX) return 0;
+    snprintf(end, sizeof(end), "%s\x7f", prefix); /* as in store_list_jobs */
+    if (sqlite3_bind_text(s, 1, prefix, -1, SQLITE_STATIC) || sqlite3_bind_text(s, 2, end, -1, SQLITE_STATIC))
+        return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    if (sqlite3_step(s) == SQLITE_ROW)
+        *out = (uint64_t)sqlite3_column_int64(s, 0);
+    else
+        rc = reader_error(reader, err);
     sqlite3_reset(s);
     return rc;
 }

@@ -9,6 +9,7 @@ enum reader_statement {
     R_END,
     R_JOB,
     R_JOBS,
+    R_JOBS_COUNT,
     R_STEP,
     R_STEP_LOG,
     R_REQUEST,

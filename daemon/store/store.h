@@ -193,6 +193,10 @@ int store_list_jobs(struct store_reader *reader, const struct store_jobs_query *
                     int (*each)(void *arg, const struct store_job *job), void *arg,
                     struct error *err) WARN_UNUSED;
 
+/* Jobs whose name begins with the prefix. */
+int store_count_jobs(struct store_reader *reader, const char *prefix, uint64_t *out,
+                     struct error *err) WARN_UNUSED;
+
 struct store_decisions_query {
     uint64_t uid;
     uint32_t after_revision;
