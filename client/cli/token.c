@@ -226,7 +226,8 @@ static json_t *read_line(const char *line, size_t len)
         rest += strspn(rest, " \t");
         word = strncmp(rest, "note=", 5) ? strtok_r(NULL, " \t", &rest) : rest;
         if (word == rest) rest = NULL;
-        char *value = word ? strchr(word, '=') : NULL;
+        if (!word) break;
+        char *value = strchr(word, '=');
         if (!value) continue;
         *value++ = '\0';
         if (strcmp(word, "sha256") && json_object_set_new(row, word, json_string(value))) need(NULL);

@@ -252,7 +252,7 @@ static void answer_row(struct service *service, struct call *call, struct job *j
     Greedylr__V1__JobState state;
     Google__Protobuf__Timestamp created, updated;
     struct round_view round;
-    struct error err;
+    struct error err = {0};
     char uid[17];
 
     if (rounds_load(service, job, &err) || fill_job(job, &message, &state, uid, &err)) {
