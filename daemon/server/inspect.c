@@ -151,7 +151,7 @@ static void print_sum(const char *dir, const struct findings *f, FILE *out)
         fprintf(out, "%s is fine, with %u note%s.\n", dir, f->notes, f->notes == 1 ? "" : "s");
     else
         fprintf(out, "%s is fine.\n", dir);
-    fwrite(f->text.data, 1, f->text.len, out);
+    if (f->text.len) fwrite(f->text.data, 1, f->text.len, out);
     if (f->damage + f->notes > FINDINGS_MAX)
         fprintf(out, "  and %u more\n", f->damage + f->notes - FINDINGS_MAX);
 }
