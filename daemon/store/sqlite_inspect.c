@@ -21,8 +21,8 @@
 #define LOW_SPACE    (UINT64_C(64) << 20)
 #define MEMORY_BYTES (UINT64_C(1) << 30) /* of an older database, to be migrated in memory */
 
-static void tell(const struct inspector *in, bool damage, const char *remedy, const char *format,
-                 va_list args)
+__attribute__((format(printf, 4, 0))) static void tell(const struct inspector *in, bool damage,
+                                                       const char *remedy, const char *format, va_list args)
 {
     char what[700];
 
