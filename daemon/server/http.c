@@ -83,6 +83,16 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
     free(req);
 }
 
+/* Without the query, in which people put what is not for the log. */
+static void log_failed(const struct http_request *req)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%.*s", (int)strcspn(req->target, "?"), req->target);
+    log_event(LOG_ERROR, "answer_failed",
+              (struct log_field[]){log_str("path", path), log_i64("status", req->status), log_end()});
+}
+
 static enum MHD_Result send_answer(struct http_request *req)
 {
     struct http_server *server = req->conn->server;
@@ -93,10 +103,7 @@ static enum MHD_Result send_answer(struct http_request *req)
         (void)MHD_add_response_header(req->response, MHD_HTTP_HEADER_CONNECTION, "close");
     rc = MHD_queue_response(req->conn->mhd, (unsigned)req->status, req->response);
     drop_response(req);
-    if (rc != MHD_YES)
-        log_event(
-            LOG_ERROR, "answer_failed",
-            (struct log_field[]){log_str("target", req->target), log_i64("status", req->status), log_end()});
+    if (rc != MHD_YES) log_failed(req);
     metrics_http(req->method, req->status);
     conn_phase(req->conn, req->stream.on && !req->stream.ended ? PHASE_STREAM : PHASE_ANSWER,
                server->limits.answer_timeout_ms);
@@ -258,8 +265,7 @@ void http_take_response(struct http_request *req, struct MHD_Response *built,
 
     assert(!answered(req) && !req->gone);
     if (!built || !add_headers(built, response)) {
-        log_event(LOG_ERROR, "answer_failed",
-                  (struct log_field[]){log_str("target", req->target), log_end()});
+        log_failed(req);
         if (built) MHD_destroy_response(built);
         req->failed = !server->standby || req->stream.on;
         req->response = req->failed ? NULL : server->standby;

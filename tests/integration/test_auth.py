@@ -264,6 +264,34 @@ class Roles(AuthTest):
             self.assertNotIn(self.root.text, process.communicate(timeout=60)[1])
 
 
+class FromOutside(AuthTest):
+    """A peer whose address is not loopback: a network of its own, where that may be made."""
+
+    @unittest.skipUnless(subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0, "unshare -n is not permitted")
+    def test_metrics_need_a_token(self):
+        script = """ip link set lo up && ip addr add 192.0.2.7/32 dev lo || exit 77
+        "$1" --listen 192.0.2.7:8571 --data-dir "$2" --token-file "$3" --insecure no-tls >"$2.out" 2>"$2.log" & pid=$!
+        while ! grep -q listening "$2.out"; do kill -0 $pid || exit 1; sleep 0.05; done
+        for path in /metrics /livez /readyz /version / /v1/jobs; do
+            curl -s -o /dev/null -w '%{http_code} ' http://192.0.2.7:8571$path
+            curl -s -o /dev/null -w '%{http_code}\n' -H "Authorization: Bearer $4" http://192.0.2.7:8571$path
+        done
+        kill $pid; wait $pid"""
+        observer = self.token("observer", "observe", "none.")
+        self.write(observer)
+        data = os.path.join(self.folder.name, "d")
+        r = subprocess.run(["unshare", "-n", "bash", "-c", script, "bash", BINARY, data, self.file, observer.text],
+                           capture_output=True, text=True, timeout=60)
+        if r.returncode == 77:
+            self.skipTest("no address can be added")
+        self.assertEqual(r.stdout.splitlines(), ["401 200"] + ["200 200"] * 4 + ["401 200"], r.stderr)
+        with open(data + ".log", encoding="utf-8") as f:
+            log = f.read()
+        self.assertIn("accepted=no-tls", log)
+        self.assertIn("token_refused", log)
+        self.assertNotIn(observer.text.split(".")[1], log)
+
+
 class Bad(AuthTest):
     def test_every_shape(self):
         self.start()
