@@ -29,7 +29,7 @@ allowed() { # FILE INCLUDE
     daemon/server/*' <protobuf-c/'* | daemon/server/*' <uv.h>' | daemon/server/*' <uthash.h>') ;;
     daemon/server/tls*' <gnutls/'* | daemon/server/auth*' <gnutls/'* | daemon/server/http*' <gnutls/'* | client/cli/token*' <gnutls/'*) ;;
     daemon/server/http*' <microhttpd.h>' | daemon/server/sd.c' <systemd/'*) ;;
-    client/lib/*' "lib/'* | client/lib/*' <jansson.h>' | client/lib/transport.c' <curl/curl.h>') ;;
+    client/lib/*' "lib/'* | client/lib/*' <jansson.h>' | client/lib/transport*.c' <curl/curl.h>') ;;
     client/cli/*' "cli/'* | client/cli/*' "lib/'* | client/cli/*' <jansson.h>' | client/cli/*' <protobuf-c/'*) ;;
     client/cli/*' "greedylr/v1/'*'.pb-c.h"' | client/cli/*' "google/protobuf/'*'.pb-c.h"') ;;
     client/examples/*' <greedylr.h>') ;;

@@ -19,7 +19,10 @@ static const struct option options[OPTIONS] = {
                     "GREEDYLR_URL, then http://127.0.0.1:8571"},
     [OPTION_TOKEN_FILE] = {"token-file", 0, "FILE", NULL,
                            "file with the token, id.secret, that not everybody can read; default "
-                           "GREEDYLR_TOKEN_FILE"},
+                           "GREEDYLR_TOKEN, then GREEDYLR_TOKEN_FILE"},
+    [OPTION_CA_FILE] = {"ca-file", 0, "FILE", NULL,
+                        "file with the certificates that may vouch for the daemon, in place of the system's; "
+                        "default GREEDYLR_CA_FILE"},
     [OPTION_TIMEOUT] =
         {"timeout", 0, "TIME", NULL,
          "how long to wait for an answer: 500ms, 10s, 2m; default 30s, for report and lr 330s; "
@@ -156,6 +159,10 @@ static int unknown_flag(const struct invocation *in, const char *name)
     struct nearest near;
     const char *where = command ? command->name : "greedylr";
 
+    if (!strcmp(name, "token"))
+        return usage_error(
+            in, "--token: a token on the command line can be read by everybody on this machine, and "
+                "stays in the shell's history; use --token-file FILE or GREEDYLR_TOKEN");
     nearest_begin(&near, name);
     for (int i = 0; i < OPTIONS; i++) {
         if (option_of(i, command)) nearest_offer(&near, options[i].name);

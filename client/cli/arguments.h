@@ -10,6 +10,7 @@
 enum option_id {
     OPTION_URL,
     OPTION_TOKEN_FILE,
+    OPTION_CA_FILE,
     OPTION_TIMEOUT,
     OPTION_OUTPUT,
     OPTION_YES,

@@ -45,12 +45,11 @@ int finish_output(void)
 
 int session_open(const struct invocation *in, struct transport **out)
 {
-    const char *path =
-        in->options[OPTION_TOKEN_FILE]; /* without it the transport looks at GREEDYLR_TOKEN_FILE */
-    char token[TRANSPORT_TOKEN_MAX], error[ERROR_MAX];
+    const struct credentials_given given = {.token_file = in->options[OPTION_TOKEN_FILE],
+                                            .ca_file = in->options[OPTION_CA_FILE]};
+    char error[ERROR_MAX];
 
-    if ((path && transport_read_token(path, token, error, sizeof(error))) ||
-        transport_new(in->options[OPTION_URL], path ? token : NULL, out, error, sizeof(error)))
+    if (transport_new(in->options[OPTION_URL], &given, out, error, sizeof(error)))
         return usage_error(in, "%s", error);
     return 0;
 }
@@ -73,6 +72,11 @@ static const struct hint {
     {"WAIT_EXPIRED", "greedylr get JOB shows the ranks that are missing; the same report again waits on"},
     {"REWOUND", "greedylr get JOB shows where the job is now"},
     {"FIELD_FIXED", "greedylr fork JOB NEW starts another job with other settings"},
+    {"TOKEN_REQUIRED",
+     "--token-file FILE, GREEDYLR_TOKEN_FILE or GREEDYLR_TOKEN gives one; greedylr token create "
+     "makes them"},
+    {"TOKEN_INVALID", "whoever runs the daemon says which are in use: greedylr token list"},
+    {"ROLE_INSUFFICIENT", "greedylr token create --role admin makes one that may do everything"},
     {"STATE_NOT_EXPORTABLE", "greedylr history JOB -o csv exports the decisions"},
     {NULL, NULL},
 };
@@ -133,6 +137,7 @@ int session_refused(const struct invocation *in, const struct transport *t, int 
 int session_no_answer(const struct transport *t)
 {
     say("%s", transport_error(t));
+    if (transport_untrusting(t)) return EXIT_NO_ANSWER; /* it has said what to do */
     fputs(transport_timed_out(t)
               ? "  --timeout gives it more time.\n"
               : "  Start it with greedylrd --data-dir DIR, or say where it is with --url or GREEDYLR_URL.\n",

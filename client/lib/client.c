@@ -39,17 +39,26 @@ enum glr_code glr_client_open(const struct glr_options *options, struct glr_clie
     if (!c) return error_memory();
     c->url = copy(own.url, &failed);
     c->token = copy(own.token, &failed);
+    c->token_file = copy(own.token_file, &failed);
+    c->ca_file = copy(own.ca_file, &failed);
     if (failed) {
         glr_client_close(c);
         return error_memory();
     }
     glr_client_set_budget(c, own.budget_ms);
-    if (transport_new(c->url, c->token, &c->transport, error, sizeof error)) {
+    if (client_transport(c, &c->transport, error, sizeof error)) {
         glr_client_close(c);
         return error_argument("%s", error);
     }
     *client = c;
     return GLR_OK;
+}
+
+int client_transport(const struct glr_client *client, struct transport **out, char *error, size_t size)
+{
+    const struct credentials_given given = {client->token, client->token_file, client->ca_file};
+
+    return transport_new(client->url, &given, out, error, size);
 }
 
 void glr_client_set_budget(struct glr_client *client, uint64_t budget_ms)
@@ -63,7 +72,10 @@ void glr_client_close(struct glr_client *client)
     if (!client) return;
     transport_free(client->transport);
     free(client->url);
+    if (client->token) explicit_bzero(client->token, strlen(client->token));
     free(client->token);
+    free(client->token_file);
+    free(client->ca_file);
     free(client);
 }
 
@@ -129,7 +141,7 @@ static enum glr_code send_once(struct glr_client *client, const struct client_re
     }
     int failed = transport_call(client->transport, request->method, path, body, NULL, (long)limit_ms, &reply);
     free(body);
-    if (failed) return error_set(GLR_UNAVAILABLE, "NO_ANSWER", "%s", transport_error(client->transport));
+    if (failed) return error_no_answer(client->transport);
     enum glr_code code = take_answer(&reply, out);
     *retry_after_ms = reply.retry_after * 1000;
     transport_reply_clear(&reply);

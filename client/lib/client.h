@@ -11,7 +11,8 @@
 
 struct glr_client {
     struct transport *transport;
-    char *url, *token; /* NULL: defaults; what a watch opens a transport of its own with */
+    /* NULL: defaults; what a watch opens a transport of its own with. */
+    char *url, *token, *token_file, *ca_file;
     int64_t budget_ms;
     int64_t away_until_ms; /* clock_ms() before which nothing is sent; 0: the daemon is not away */
 };
@@ -30,6 +31,10 @@ struct client_request {
  * JSON object, for the caller to decref; NULL on failure, with the thread's error set. */
 enum glr_code client_call(struct glr_client *client, const struct client_request *request,
                           int64_t deadline_ms, json_t **out) __attribute__((warn_unused_result));
+
+/* A transport of its own with what the client was opened with; as transport_new. */
+int client_transport(const struct glr_client *client, struct transport **out, char *error, size_t size)
+    __attribute__((warn_unused_result));
 
 /* Whether id can be a job's; if not, the thread's error is set. */
 enum glr_code client_check_id(const char *id) __attribute__((warn_unused_result));

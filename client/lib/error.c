@@ -1,6 +1,8 @@
 /* Errors live in the thread, as errno does: functions that make handles have one to speak through, too. */
 #include "lib/error.h"
 
+#include "lib/transport.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,6 +90,13 @@ enum glr_code error_foreign(const char *fmt, ...)
                      what);
 }
 
+enum glr_code error_no_answer(const struct transport *transport)
+{
+    if (transport_untrusting(transport))
+        return error_set(GLR_UNAUTHENTICATED, "CERTIFICATE_REFUSED", "%s", transport_error(transport));
+    return error_set(GLR_UNAVAILABLE, "NO_ANSWER", "%s", transport_error(transport));
+}
+
 static enum glr_code code_named(const char *name)
 {
     for (unsigned i = 1; name && i < CODES; i++)
@@ -127,6 +136,11 @@ bool error_is_passing(void)
     for (size_t i = 0; i < sizeof passing / sizeof *passing; i++)
         if (!strcmp(last.reason, passing[i])) return true;
     return false;
+}
+
+bool error_keeps_value(enum glr_code code)
+{
+    return code == GLR_UNAVAILABLE || code == GLR_UNAUTHENTICATED || code == GLR_PERMISSION_DENIED;
 }
 
 enum glr_code error_give_up(void)

@@ -25,8 +25,14 @@ enum glr_code error_from_json(const json_t *answer);
 /* What came (fmt) is no answer of greedylrd: a proxy without a server, or a wrong URL. */
 enum glr_code error_foreign(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* The transport's last call had no answer. */
+struct transport;
+enum glr_code error_no_answer(const struct transport *transport);
+
 /* Whether the thread's error passes by itself, and the same request is safe to repeat. */
 bool error_is_passing(void);
+/* Whether an error is not about the value that was reported, so that it is to be kept for later. */
+bool error_keeps_value(enum glr_code code);
 /* Such an error did not pass within the budget: its code becomes GLR_UNAVAILABLE, which is returned. */
 enum glr_code error_give_up(void);
 

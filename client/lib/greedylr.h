@@ -27,7 +27,9 @@
  * Reasons are the daemon's (its protocol's documentation lists them: STALE_ATTEMPT, STEP_IN_PAST, ...) or one
  * of the library's own: ARGUMENT_INVALID   GLR_INVALID_ARGUMENT    an argument is wrong; nothing was sent
  *     NO_ANSWER          GLR_UNAVAILABLE         no answer within the budget, or the daemon was not asked,
- * see above ANSWER_INVALID     GLR_UNAVAILABLE         what answered is not greedylrd NO_MEMORY
+ * see above
+ *     CERTIFICATE_REFUSED GLR_UNAUTHENTICATED   the daemon's certificate is not to be trusted; nothing was
+ * sent ANSWER_INVALID     GLR_UNAVAILABLE         what answered is not greedylrd NO_MEMORY
  * GLR_RESOURCE_EXHAUSTED  this process has none left
  *
  * Threads.  A client and its jobs are for one thread at a time: have one client a thread, or lock around it.
@@ -108,17 +110,22 @@ struct glr_options {
     size_t size;
     /* "http://host:8571", "https://host" or "unix:/path".  NULL: GREEDYLR_URL, or http://127.0.0.1:8571. */
     const char *url;
-    /* As `greedylrd token create` printed it.  NULL: first line of the file that GREEDYLR_TOKEN_FILE names,
-     * or none. */
+    /* As `greedylr token create` printed it.  NULL: see token_file. */
     const char *token;
     /* The most a call may take, in milliseconds.  0: 5000.  In a job with several ranks it has to cover the
      * wait for them. */
     uint64_t budget_ms;
+    /* File whose first line is the token, if token is NULL; read again when the daemon refuses the token it
+     * had. NULL: GREEDYLR_TOKEN, or the file that GREEDYLR_TOKEN_FILE names, or no token. */
+    const char *token_file;
+    /* File with the certificates, PEM, that may vouch for the daemon, in place of the system's.  NULL: the
+     * file that GREEDYLR_CA_FILE names, or the system's. */
+    const char *ca_file;
 };
 
 /* Opens a client; speaks to nobody yet.  options: NULL means all defaults; copied.
- * *client is for glr_client_close, and NULL on failure.  GLR_INVALID_ARGUMENT (a bad url, an unreadable
- * token). */
+ * *client is for glr_client_close, and NULL on failure.  GLR_INVALID_ARGUMENT (a bad url, an unreadable token
+ * or CA file, a token that would go out over plain http to another machine). */
 GLR_API enum glr_code glr_client_open(const struct glr_options *options,
                                       struct glr_client **client) GLR_MUST_CHECK;
 
@@ -208,15 +215,18 @@ struct glr_decision {
 
 /* Reports a value and waits for the decision: at once in a job of one rank, once the ranks are there in one
  * of several. decision may be NULL.  On failure it stays untouched, strings and lrs included: go on with the
- * rates it has. GLR_UNAVAILABLE: the value is held, see glr_held. GLR_DEADLINE_EXCEEDED: the value counts but
- * its round is undecided (WAIT_EXPIRED: the budget is over; ROUND_INCOMPLETE: the round's deadline, the
- * message names the missing ranks).  The same report again waits on. GLR_ABORTED, reason REWOUND: the job
- * went back to an earlier step meanwhile.  Others, among them reasons STEP_IN_PAST, STALE_ATTEMPT (a later
- * attempt runs: end this process), JOB_FINISHED: refused, the value is not held. */
+ * rates it has. GLR_UNAVAILABLE: the value is held, see glr_held. GLR_UNAUTHENTICATED,
+ * GLR_PERMISSION_DENIED: so it is, until the token or the certificate is put right, which is not awaited.
+ * GLR_DEADLINE_EXCEEDED: the value counts but its round is undecided (WAIT_EXPIRED: the budget is over;
+ * ROUND_INCOMPLETE: the round's deadline, the message names the missing ranks).  The same report again waits
+ * on. GLR_ABORTED, reason REWOUND: the job went back to an earlier step meanwhile.  Others, among them
+ * reasons STEP_IN_PAST, STALE_ATTEMPT (a later attempt runs: end this process), JOB_FINISHED: refused, the
+ * value is not held. */
 GLR_API enum glr_code glr_report(struct glr_job *job, const struct glr_report *report,
                                  struct glr_decision *decision);
 
-/* Values held because the daemon did not answer.  At most 10,000; beyond that the oldest are dropped. */
+/* Values held because the daemon did not answer, or did not let this program in.  At most 10,000; beyond that
+ * the oldest are dropped. */
 GLR_API size_t glr_held(const struct glr_job *job);
 
 /* Values that were held and never counted, since the job was opened: refused when they were handed in,

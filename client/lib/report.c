@@ -82,7 +82,7 @@ enum glr_code job_flush(struct glr_job *job, int64_t deadline_ms)
         enum glr_code code =
             job_call(job, "POST", ":report", json_array_get(job->held, 0), true, deadline_ms, &answer);
         json_decref(answer);
-        if (code == GLR_UNAVAILABLE) return code;
+        if (error_keeps_value(code)) return code;
         /* An undecided round has the value. */
         if (code && code != GLR_DEADLINE_EXCEEDED) job->lost++;
         json_array_remove(job->held, 0);
@@ -128,7 +128,7 @@ enum glr_code glr_report(struct glr_job *job, const struct glr_report *report, s
     if (!code) code = make_body(job, &own, &body);
     if (!code) {
         code = hand_in(job, body, decision);
-        if (code == GLR_UNAVAILABLE && !own.dry_run) hold(job, body);
+        if (error_keeps_value(code) && !own.dry_run) hold(job, body);
     }
     json_decref(body);
     return code;

@@ -6,9 +6,10 @@
 #include "lib/bytes.h"
 #include "lib/clock.h"
 #include "lib/sse.h"
+#include "lib/transport_tls.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -16,20 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #define DEFAULT_URL        "http://127.0.0.1:8571"
 #define STREAM_SILENCE_MS  60000 /* the daemon's comments come every 15 s */
 #define CONNECT_TIMEOUT_MS 10000L
+#define STREAM_AGAIN       (-2)
 
 struct transport {
     CURL *curl;
-    char *url;           /* as given, for people */
-    char *base;          /* what paths are appended to */
-    char *socket;        /* path of a Unix socket, or NULL */
-    char *authorization; /* header, or NULL */
-    bool direct;         /* never through a proxy */
-    bool timed_out;
+    char *url;    /* as given, for people */
+    char *base;   /* what paths are appended to */
+    char *socket; /* path of a Unix socket, or NULL */
+    struct credentials credentials;
+    bool direct; /* to this machine: never through a proxy */
+    bool timed_out, untrusting;
     int (*on_idle)(void *arg);
     void *idle_arg;
     char detail[CURL_ERROR_SIZE];
@@ -62,7 +63,10 @@ static char *join(const char *a, const char *b)
 
 static bool is_loopback(const char *host)
 {
-    return !strcasecmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "[::1]");
+    struct in_addr four;
+
+    if (inet_pton(AF_INET, host, &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
+    return !strcasecmp(host, "localhost") || !strcmp(host, "[::1]"); /* not a name that begins with 127. */
 }
 
 static int take_unix_url(struct transport *t, char *error, size_t size)
@@ -137,55 +141,17 @@ static int take_url(struct transport *t, const char *url, char *error, size_t si
 
 /* ---- Who asks ---- */
 
-/* Whether the line that fgets read goes on: it found no end of it, and none is next. */
-static bool goes_on(const char *line, FILE *file)
+/* A token on its way has to be safe from readers. */
+static int check_way(const struct transport *t, char *error, size_t size)
 {
-    if (strchr(line, '\n')) return false;
-    int next = getc(file);
-    if (next == '\r') next = getc(file);
-    return next != EOF && next != '\n';
-}
-
-int transport_read_token(const char *path, char token[TRANSPORT_TOKEN_MAX], char *error, size_t size)
-{
-    struct stat info;
-
-    FILE *file = fopen(path, "re");
-    if (!file || fstat(fileno(file), &info)) {
-        fail(error, size, "token file %s: %s", path, strerror(errno));
-        if (file) fclose(file);
-        return -1;
-    }
-    bool open_to_all = info.st_mode & S_IROTH;
-    if (!fgets(token, TRANSPORT_TOKEN_MAX, file)) token[0] = '\0';
-    bool cut = goes_on(token, file);
-    fclose(file);
-    token[strcspn(token, "\r\n")] = '\0';
-    if (cut) return fail(error, size, "token file %s: its first line is longer than any token", path);
-    if (open_to_all) return fail(error, size, "token file %s: everybody may read it; chmod o-r it", path);
-    return token[0]
-               ? 0
-               : fail(error, size, "token file %s: its first line has to be a token, and is empty", path);
-}
-
-static int take_token(struct transport *t, const char *token, char *error, size_t size)
-{
-    char line[TRANSPORT_TOKEN_MAX];
-
-    const char *path = getenv("GREEDYLR_TOKEN_FILE");
-    if (!token && path && *path) {
-        if (transport_read_token(path, line, error, size)) return -1;
-        token = line;
-    }
-    if (!token || !*token) return 0;
-    for (const char *c = token; *c; c++) /* it becomes a header, and must not begin another */
-        if (*c <= ' ' || *c > '~')
-            return fail(error, size,
-                        "token: has a character that is not printable ASCII at position %zu; use it as "
-                        "greedylrd printed it",
-                        (size_t)(c - token));
-    t->authorization = join("Authorization: Bearer ", token);
-    return t->authorization ? 0 : fail(error, size, "out of memory");
+    if (!t->credentials.authorization || t->direct || !strncasecmp(t->url, "https:", 6) ||
+        credentials_may_be_read())
+        return 0;
+    return fail(
+        error, size,
+        "url: \"%s\" would carry the token for everybody on the network to read; use https://, or accept "
+        "that by name with GREEDYLR_INSECURE=no-tls",
+        t->url);
 }
 
 static void init_curl(void)
@@ -193,15 +159,19 @@ static void init_curl(void)
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-int transport_new(const char *url, const char *token, struct transport **out, char *error, size_t size)
+int transport_new(const char *url, const struct credentials_given *given, struct transport **out, char *error,
+                  size_t size)
 {
+    static const struct credentials_given nothing;
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     *out = NULL;
     pthread_once(&once, init_curl);
     struct transport *t = calloc(1, sizeof *t);
     if (!t) return fail(error, size, "out of memory");
-    if (take_url(t, url, error, size) || take_token(t, token, error, size)) goto err;
+    if (take_url(t, url, error, size) ||
+        credentials_take(&t->credentials, given ? given : &nothing, error, size) || check_way(t, error, size))
+        goto err;
     t->curl = curl_easy_init();
     if (!t->curl) {
         fail(error, size, "libcurl does not start: out of memory");
@@ -221,7 +191,7 @@ void transport_free(struct transport *t)
     free(t->url);
     free(t->base);
     free(t->socket);
-    free(t->authorization);
+    credentials_clear(&t->credentials);
     free(t);
 }
 
@@ -233,6 +203,11 @@ const char *transport_url(const struct transport *t)
 const char *transport_error(const struct transport *t)
 {
     return t->error;
+}
+
+bool transport_untrusting(const struct transport *t)
+{
+    return t->untrusting;
 }
 
 bool transport_timed_out(const struct transport *t)
@@ -262,7 +237,7 @@ static bool add_headers(struct transport *t, struct curl_slist **headers, const 
     char *text = join("Accept: ", accept);
     bool done = text && add_header(headers, text) && add_header(headers, "Expect:") &&
                 (!body || add_header(headers, "Content-Type: application/json")) &&
-                (!t->authorization || add_header(headers, t->authorization));
+                (!t->credentials.authorization || add_header(headers, t->credentials.authorization));
 
     free(text);
     return done;
@@ -275,7 +250,7 @@ static void set_up(struct transport *t, const char *url, struct curl_slist *head
 
     curl_easy_reset(c);
     t->detail[0] = t->error[0] = '\0';
-    t->timed_out = false;
+    t->timed_out = t->untrusting = false;
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
@@ -285,6 +260,9 @@ static void set_up(struct transport *t, const char *url, struct curl_slist *head
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_bytes);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, arg);
+    curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2); /* or later */
+    curl_easy_setopt(c, CURLOPT_CERTINFO, 1L);                              /* to say what is wrong with it */
+    if (t->credentials.ca_file) curl_easy_setopt(c, CURLOPT_CAINFO, t->credentials.ca_file);
     if (t->socket) curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, t->socket);
     if (t->direct) curl_easy_setopt(c, CURLOPT_PROXY, "");
 }
@@ -314,17 +292,24 @@ static int no_answer(struct transport *t, CURLcode code)
         {CURLE_COULDNT_CONNECT, "is greedylrd running there?"},
         {CURLE_COULDNT_RESOLVE_HOST, "check the host's name in the URL"},
         {CURLE_COULDNT_RESOLVE_PROXY, "check http_proxy and https_proxy, or set no_proxy"},
-        {CURLE_PEER_FAILED_VERIFICATION,
-         "its certificate is not trusted here; add its CA with update-ca-certificates"},
+        {CURLE_SSL_CACERT_BADFILE, "give a CA file with certificates in PEM form"},
         {CURLE_SSL_CONNECT_ERROR, "does it speak TLS?  The URL begins with https://"},
         {CURLE_WEIRD_SERVER_REPLY, "does it speak TLS?  Then the URL begins with https://"},
         {CURLE_UNSUPPORTED_PROTOCOL, "does it speak TLS?  Then the URL begins with https://"},
-        {CURLE_GOT_NOTHING, "it closed the connection; whether the request was carried out is not known"},
+        {CURLE_GOT_NOTHING,
+         "it closed the connection (if it speaks TLS the URL begins with https://); whether the "
+         "request was carried out is not known"},
         {CURLE_RECV_ERROR, "the connection broke; whether the request was carried out is not known"},
         {CURLE_OPERATION_TIMEDOUT, "it did not answer in time"},
     };
     const char *remedy = NULL, *detail = t->detail[0] ? t->detail : curl_easy_strerror(code);
+    char untrusted[600];
 
+    t->untrusting = code == CURLE_PEER_FAILED_VERIFICATION;
+    if (t->untrusting) {
+        transport_untrusted(t->curl, detail, t->credentials.ca_file, untrusted, sizeof untrusted);
+        remedy = untrusted;
+    }
     for (size_t i = 0; !remedy && i < sizeof remedies / sizeof *remedies; i++)
         if (remedies[i].code == code) remedy = remedies[i].remedy;
     t->timed_out = code == CURLE_OPERATION_TIMEDOUT;
@@ -371,8 +356,8 @@ static int take_reply(struct transport *t, struct bytes *body, struct transport_
     return fail(t->error, sizeof t->error, "out of memory");
 }
 
-int transport_call(struct transport *t, const char *method, const char *path, const char *body,
-                   const char *accept, long timeout_ms, struct transport_reply *out)
+static int call_once(struct transport *t, const char *method, const char *path, const char *body,
+                     const char *accept, long timeout_ms, struct transport_reply *out)
 {
     struct collecting collecting = {.t = t};
     struct curl_slist *headers = NULL;
@@ -394,6 +379,19 @@ done:
     curl_slist_free_all(headers);
     free(url);
     return result;
+}
+
+int transport_call(struct transport *t, const char *method, const char *path, const char *body,
+                   const char *accept, long timeout_ms, struct transport_reply *out)
+{
+    int64_t start = clock_ms(), left;
+    int result = call_once(t, method, path, body, accept, timeout_ms, out);
+
+    if (result || out->status != 401 || !credentials_again(&t->credentials)) return result;
+    left = timeout_ms - (clock_ms() - start);
+    if (timeout_ms > 0 && left <= 0) return result;
+    transport_reply_clear(out);
+    return call_once(t, method, path, body, accept, timeout_ms > 0 ? (long)left : 0, out);
 }
 
 /* ---- Streams ---- */
@@ -458,10 +456,10 @@ static int streamed(struct streaming *s, CURLcode code)
     return (int)s->status;
 }
 
-int transport_stream(struct transport *t, const char *path, const char *last_event_id,
-                     transport_event_fn on_event, void *arg)
+/* What transport_stream returns; or, unless it is the last try, STREAM_AGAIN with another token. */
+static int stream_once(struct transport *t, const char *path, const char *last_event_id, struct streaming *s,
+                       bool last)
 {
-    struct streaming s = {.t = t, .on_event = on_event, .arg = arg, .heard_ms = clock_ms()};
     struct curl_slist *headers = NULL;
     int result = -1;
     char *url = join(t->base, path), *resume = last_event_id ? join("Last-Event-ID: ", last_event_id) : NULL;
@@ -471,18 +469,32 @@ int transport_stream(struct transport *t, const char *path, const char *last_eve
         fail(t->error, sizeof t->error, "out of memory");
         goto done;
     }
-    set_up(t, url, headers, on_stream, &s);
+    set_up(t, url, headers, on_stream, s);
     curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     curl_easy_setopt(t->curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(t->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(t->curl, CURLOPT_XFERINFODATA, &s);
-    result = streamed(&s, curl_easy_perform(t->curl));
+    curl_easy_setopt(t->curl, CURLOPT_XFERINFODATA, s);
+    CURLcode code = curl_easy_perform(t->curl);
+    result =
+        s->status == 401 && !last && credentials_again(&t->credentials) ? STREAM_AGAIN : streamed(s, code);
 done:
-    sse_clear(&s.sse);
-    bytes_clear(&s.refusal);
+    sse_clear(&s->sse);
+    bytes_clear(&s->refusal);
     curl_slist_free_all(headers);
     free(resume);
     free(url);
+    return result;
+}
+
+int transport_stream(struct transport *t, const char *path, const char *last_event_id,
+                     transport_event_fn on_event, void *arg)
+{
+    int result = STREAM_AGAIN;
+
+    for (int i = 0; i < 2 && result == STREAM_AGAIN; i++) {
+        struct streaming s = {.t = t, .on_event = on_event, .arg = arg, .heard_ms = clock_ms()};
+        result = stream_once(t, path, last_event_id, &s, i == 1);
+    }
     return result;
 }
 

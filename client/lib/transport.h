@@ -3,9 +3,12 @@
  *
  * The only place that knows libcurl.  One transport holds one connection, which it keeps alive and opens
  * again as needed; a transport belongs to one thread at a time.  Nothing here repeats a request, save that a
- * request on a kept connection that turns out to be closed goes out once more on a new one. */
+ * request on a kept connection that turns out to be closed goes out once more on a new one, and one whose
+ * token was refused if the token's file has another one by now. */
 #ifndef GREEDYLR_LIB_TRANSPORT_H
 #define GREEDYLR_LIB_TRANSPORT_H
+
+#include "lib/credentials.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,21 +32,15 @@ struct transport_reply {
  * Must not call functions of the transport it comes from. */
 typedef int (*transport_event_fn)(void *arg, const char *id, const char *event, const char *data);
 
-/* Does no I/O but reading the token's file.
+/* Does no I/O but reading the files of credentials.
  * url: "http://host:8571", "https://host/prefix" or "unix:/path"; NULL: GREEDYLR_URL, or
- * http://127.0.0.1:8571. token: sent as a bearer token; NULL: the first line of the file that
- * GREEDYLR_TOKEN_FILE names, or none. Returns 0, or -1 with what is wrong and what to do in error (size
+ * http://127.0.0.1:8571.  given: NULL means the environment's.  A token goes out over https, to this machine
+ * and over Unix sockets; over http to another machine only where GREEDYLR_INSECURE=no-tls accepts that by
+ * name.  Redirects are not followed.  Returns 0, or -1 with what is wrong and what to do in error (size
  * bytes). */
-int transport_new(const char *url, const char *token, struct transport **out, char *error, size_t size)
-    __attribute__((warn_unused_result));
+int transport_new(const char *url, const struct credentials_given *given, struct transport **out, char *error,
+                  size_t size) __attribute__((warn_unused_result));
 void transport_free(struct transport *t);
-
-/* Bytes of the longest token, with its NUL. */
-#define TRANSPORT_TOKEN_MAX 1024
-
-/* Reads a token, the first line of a file that not everybody may read.  0, or -1 as above. */
-int transport_read_token(const char *path, char token[TRANSPORT_TOKEN_MAX], char *error, size_t size)
-    __attribute__((warn_unused_result));
 
 /* One request.  path: from the first slash, percent-encoded, with the query.  body: JSON, or NULL.  accept:
  * NULL means application/json.  timeout_ms bounds all of it; 0: no bound. Returns 0 with an answer of any
@@ -67,6 +64,8 @@ void transport_on_idle(struct transport *t, int (*on_idle)(void *arg), void *arg
 
 /* Why the last call had no answer, for people, with what to do; valid until the next call. */
 const char *transport_error(const struct transport *t);
+/* Whether it had none because the daemon's certificate was refused: nothing was sent. */
+bool transport_untrusting(const struct transport *t);
 /* Whether it had none because its time was over. */
 bool transport_timed_out(const struct transport *t);
 /* The URL in use, without a trailing slash. */

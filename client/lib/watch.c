@@ -74,7 +74,7 @@ static enum glr_code find_revision(struct watch *w)
 
     snprintf(path, sizeof path, "/v1/jobs/%s", w->id);
     if (transport_call(w->transport, "GET", path, NULL, NULL, FIRST_CALL_MS, &reply))
-        return error_set(GLR_UNAVAILABLE, "NO_ANSWER", "%s", transport_error(w->transport));
+        return error_no_answer(w->transport);
     json_t *json = reply.status == 200 ? json_loadb(reply.body, reply.len, 0, NULL) : NULL;
     enum glr_code code = GLR_OK;
     if (json_is_integer(json_object_get(json, "revision"))) {
@@ -98,7 +98,7 @@ static enum glr_code follow(struct watch *w)
     snprintf(path, sizeof path, "/v1/jobs/%s:watch?after_revision=%" PRIu32, w->id, w->revision);
     int result = transport_stream(w->transport, path, NULL, on_event, w);
     if (w->stopped || w->code) return w->code;
-    if (result < 0) return error_set(GLR_UNAVAILABLE, "NO_ANSWER", "%s", transport_error(w->transport));
+    if (result < 0) return error_no_answer(w->transport);
     return error_set(GLR_UNAVAILABLE, "NO_ANSWER", "%s ended the stream", transport_url(w->transport));
 }
 
@@ -122,8 +122,7 @@ enum glr_code glr_watch(const struct glr_client *client, const char *id, const u
         w.revision = *after_revision;
         w.has_revision = true;
     }
-    if (transport_new(client->url, client->token, &w.transport, error, sizeof error))
-        return error_argument("%s", error);
+    if (client_transport(client, &w.transport, error, sizeof error)) return error_argument("%s", error);
     transport_on_idle(w.transport, on_idle, &w);
     enum glr_code code;
     for (unsigned tries = 0;; tries++) {

@@ -301,8 +301,11 @@ class Strangers(unittest.TestCase):
             return json.dumps({"code": code, "message": "m", "details": [{"type": "t", "debug": {"reason": why}}]})
         server, c = self.served(http_answer("403 Forbidden", error("permission_denied", "ROLE_TOO_LOW")))
         answer = c.do("report", "step=1", "value=1")
-        self.assertEqual((answer["code"], answer["reason"], answer["message"]), ("permission_denied", "ROLE_TOO_LOW", "m"))
-        self.assertEqual((len(server.requests), c.do("held")["held"]), (1, 0))
+        self.assertEqual((answer["code"], answer["reason"], answer["message"]), ("permission_denied", "ROLE_TOO_LOW",
+                                                                                   "m; the value is held and goes out before the next one"))
+        self.assertEqual((len(server.requests), c.do("held")["held"]), (1, 1))  # not about the value
+        server, c = self.served(http_answer("409 X", error("aborted", "STEP_CONFLICT")))
+        self.assertEqual((c.do("report", "step=1", "value=1")["message"], c.do("held")["held"]), ("m", 0))
         for status, code, why in (("503 X", "unavailable", "DRAINING"), ("503 X", "resource_exhausted", "OUT_OF_MEMORY"),
                                   ("409 X", "aborted", "JOB_BEING_DELETED")):
             server, c = self.served(http_answer(status, error(code, why)))

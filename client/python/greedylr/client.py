@@ -17,6 +17,7 @@ import urllib.parse
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union, cast
 
 from .answers import well_formed
+from .credentials import Token
 from .errors import NOT_GREEDYLRD, GreedyLRError, no_answer, of_answer
 from .messages import (BatchResult, Decision, GetLrResponse, Job, JobSpec, ReportRequest, SimulateResponse,
                        with_floats)
@@ -29,20 +30,6 @@ _SERVICE = "/greedylr.v1.SchedulerService/"
 def duration(seconds: float) -> str:
     """Seconds as the contract writes a duration: 1.5 is "1.500s"."""
     return f"{seconds:.3f}s"
-
-
-def _token_of_file() -> Optional[str]:
-    path = os.environ.get("GREEDYLR_TOKEN_FILE")
-    if not path:
-        return None
-    try:
-        with open(path, encoding="ascii") as file:
-            token = file.readline().strip()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"GREEDYLR_TOKEN_FILE: cannot read {path}: {error}") from None
-    if not token:
-        raise ValueError(f"GREEDYLR_TOKEN_FILE: {path} is empty; its first line has to be a token")
-    return token
 
 
 def _message(text: Union[bytes, str]) -> Optional[Dict[str, Any]]:
@@ -58,17 +45,22 @@ class Client:
     """A daemon at an address.
 
     url      "http://host:8571", "https://host/prefix" or "unix:/path"; None: GREEDYLR_URL, else http://127.0.0.1:8571.
-    token    sent as a bearer token; None: the first line of the file that GREEDYLR_TOKEN_FILE names, if any.
+    token    sent as a bearer token; None: see token_file.
+    token_file  a file whose first line is the token and that not everybody may read; read again when the daemon refuses
+             what it had.  None: GREEDYLR_TOKEN, or the file that GREEDYLR_TOKEN_FILE names, or no token.
+    ca_file  certificates, PEM, that may vouch for the daemon, in place of the system's; None: GREEDYLR_CA_FILE, if set.
     timeout  seconds one request may take in all, for methods that are not given one.
-    tls      certificates and checks for https; None: the system's.
-    Raises ValueError for a url that is none and a token file that cannot be read; does no other I/O.
+    tls      certificates and checks for https, in place of ca_file.
+    A token goes out over https, to this machine and over Unix sockets; over http to another machine only where
+    GREEDYLR_INSECURE=no-tls accepts that by name.  Redirects are not followed.
+    Raises ValueError for a url that is none, files that cannot be read, and such a token; does no other I/O.
     """
 
-    def __init__(self, url: Optional[str] = None, *, token: Optional[str] = None, timeout: float = 5.0,
-                 tls: Optional[ssl.SSLContext] = None) -> None:
+    def __init__(self, url: Optional[str] = None, *, token: Optional[str] = None, token_file: Optional[str] = None,
+                 ca_file: Optional[str] = None, timeout: float = 5.0, tls: Optional[ssl.SSLContext] = None) -> None:
         self.url = url or os.environ.get("GREEDYLR_URL") or DEFAULT_URL
         self.timeout = timeout
-        self._transport = Transport(self.url, token if token is not None else _token_of_file(), tls)
+        self._transport = Transport(self.url, Token(token, token_file), tls, ca_file)
 
     def _seconds(self, timeout: Optional[float]) -> float:
         seconds = self.timeout if timeout is None else timeout

@@ -7,6 +7,7 @@ from typing import Any, Dict, Mapping, Optional
 #: Reasons of this package, for what the daemon never said itself; `code` is "unavailable", `status` 0 or the proxy's.
 UNREACHABLE = "UNREACHABLE"  # no connection: nothing was changed
 NO_ANSWER = "NO_ANSWER"  # sent, but no whole answer in time
+CERTIFICATE_REFUSED = "CERTIFICATE_REFUSED"  # no connection to be trusted: nothing was sent
 NOT_GREEDYLRD = "NOT_GREEDYLRD"  # an answer of something else: a proxy, another server
 
 OUTCOME_NOTHING = "nothing was changed"
@@ -16,6 +17,8 @@ OUTCOME_UNKNOWN = "unknown: the same request is safe to repeat"
 _WAITING = frozenset({"WAIT_EXPIRED", "ROUND_INCOMPLETE", "STEP_TOO_FAR_AHEAD"})
 # The request met a change and is worth repeating at once.
 _PASSING = frozenset({"REWOUND", "JOB_BEING_DELETED", "STORE_STALE", "TOO_MANY_WAITING"})
+# Who asks, or whom it asks, is not trusted: nothing that time or repeating heals.
+_DENIED = frozenset({CERTIFICATE_REFUSED, "TOKEN_REQUIRED", "TOKEN_INVALID", "ROLE_INSUFFICIENT", "JOB_OUTSIDE_PREFIX"})
 _OUTAGE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -23,8 +26,8 @@ class GreedyLRError(Exception):
     """The daemon refused a request, or did not answer it.
 
     code     Connect's code: "invalid_argument", "not_found", "unavailable", ...
-    reason   stable name of the cause, "STEP_IN_PAST" for one; PROTOCOL.md lists them.  UNREACHABLE, NO_ANSWER and
-             NOT_GREEDYLRD are this package's own.
+    reason   stable name of the cause, "STEP_IN_PAST" for one; PROTOCOL.md lists them.  UNREACHABLE, NO_ANSWER,
+             CERTIFICATE_REFUSED and NOT_GREEDYLRD are this package's own.
     message  for people: what is wrong and what to do.
     status   HTTP status; 0 where no answer came.
     outcome  "nothing was changed", "the value is recorded: the same request waits on", or
@@ -44,9 +47,14 @@ class GreedyLRError(Exception):
         return self.reason in _WAITING
 
     @property
+    def denied(self) -> bool:
+        """The token or the daemon's certificate does not do: somebody has to put it right."""
+        return self.reason in _DENIED
+
+    @property
     def outage(self) -> bool:
         """The daemon could not be asked, or could not answer: dead, slow, full, or something else is at its address."""
-        if self.waiting or self.reason == "TOO_MANY_JOBS":
+        if self.waiting or self.denied or self.reason == "TOO_MANY_JOBS":
             return False
         return self.status == 0 or self.status in _OUTAGE_STATUS or self.reason == NOT_GREEDYLRD
 
@@ -65,9 +73,9 @@ class GreedyLRError(Exception):
 
 
 def no_answer(reason: str, message: str) -> GreedyLRError:
-    """An error for a request that got no answer of the daemon's; reason is one of the three above."""
-    return GreedyLRError("unavailable", reason, message, 0,
-                         OUTCOME_NOTHING if reason == UNREACHABLE else OUTCOME_UNKNOWN)
+    """An error for a request that got no answer of the daemon's; reason is one of those above."""
+    return GreedyLRError("unauthenticated" if reason == CERTIFICATE_REFUSED else "unavailable", reason, message, 0,
+                         OUTCOME_NOTHING if reason in (UNREACHABLE, CERTIFICATE_REFUSED) else OUTCOME_UNKNOWN)
 
 
 def of_answer(status: int, headers: Mapping[str, str], body: bytes) -> GreedyLRError:

@@ -10,6 +10,10 @@ used: they begin at 0 again when a job is queued again.
 
 Failures.  Refusals (a bad setting, a stale attempt, a finished job) are raised on every rank in every mode: going on
 would mean training at rates that nobody decided.  Everything else is an outage, and on_error says what it means.
+
+Credentials.  A token or a certificate that does not do is raised while the Session is made.  Later, when a run would
+die of a token that somebody revoked, it is an outage that is logged as an error, once; what was missed is handed in
+when it is put right.
 """
 from __future__ import annotations
 
@@ -116,7 +120,7 @@ class Session:
         self._decided: Optional[int] = None  # the last step decided that this run knows of, and the decision's revision
         self._revision: Optional[int] = None
         self._answered = False  # the rates in use are those of the daemon's last decision
-        self._away, self._told = False, cast(List[str], [])
+        self._away, self._denied, self._told = False, False, cast(List[str], [])
         self._fresh = True  # constructing: the run has used no rates yet
         self._settle(self._of_rank_0(ranks(), self._attach_alone), constructing=True)
         self._fresh = False
@@ -238,7 +242,7 @@ class Session:
     def _chosen(outcomes: Sequence[Outcome]) -> Outcome:
         """A refusal if there is one, else a decision, else the first failure: outages before mere waiting."""
         errors = [GreedyLRError(**o["error"]) if "error" in o else None for o in outcomes]
-        kinds = ["decision" if e is None else "refusal" if not e.transient else "outage" if e.outage else "waiting"
+        kinds = ["decision" if e is None else "outage" if e.outage or e.denied else "waiting" if e.transient else "refusal"
                  for e in errors]
         best = min(kinds, key=("refusal", "decision", "outage", "waiting").index)
         return outcomes[kinds.index(best)]
@@ -333,7 +337,7 @@ class Session:
                     if error.transient:  # the other ranks are behind, or the daemon is in trouble
                         window.retry(error)
                         break
-                    if error.reason not in ("JOB_NOT_FOUND", "JOB_DELETED"):
+                    if error.reason not in ("JOB_NOT_FOUND", "JOB_DELETED") and not error.denied:
                         self.missed.decided(item.step)  # refused: not again
                     raise error
                 done += 1
@@ -464,7 +468,8 @@ class Session:
         self._take_place(outcome["place"])
         if "error" in outcome:
             error = GreedyLRError(**outcome["error"])
-            if not error.transient or (self.on_error == "raise" and not constructing):
+            passing = error.transient or (error.denied and not constructing)
+            if not passing or (self.on_error == "raise" and not constructing):
                 raise error
             self._go_without(error, item, value)
         elif item is not None:
@@ -477,7 +482,7 @@ class Session:
                 self.last_step is None or step > self.last_step):
             self._mirror.follow(decision.get("value", value), decision)
         if self._away:
-            self._away = False
+            self._away = self._denied = False
             if self._ranks().rank == 0:
                 log.info("greedylr: job %s is decided by the daemon again, from step %d", self.job, step)
         self.decision, self.lrs = decision, list(decision["lrs"])
@@ -494,11 +499,13 @@ class Session:
 
     def _go_without(self, error: GreedyLRError, item: Optional[Missed], value: float) -> None:
         """No decision: the rates stay, or are decided here."""
-        if not self._away:
-            self._away = True
+        if not self._away or (error.denied and not self._denied):
+            self._away, self._denied = True, self._denied or error.denied
             if self._ranks().rank == 0:
-                log.warning("greedylr: job %s: %s; %s until it is back, and the losses are handed in then", self.job,
-                            error, "rates are decided in the process" if self._mirror else "the rates stay")
+                log.log(logging.ERROR if error.denied else logging.WARNING,
+                        "greedylr: job %s: %s; %s until it is %s, and the losses are handed in then", self.job, error,
+                        "rates are decided in the process" if self._mirror else "the rates stay",
+                        "put right" if error.denied else "back")
         if item is None or (self.last_step is not None and item.step <= self.last_step):
             return
         self.decision, self._answered = None, False
@@ -518,7 +525,8 @@ class Session:
 
     def _tell_cut_off(self, rank: int, outcomes: Sequence[Outcome]) -> None:
         """A rank that is cut off while others are not: the lowest one says so, once."""
-        cut_off = [r for r, o in enumerate(outcomes) if "error" in o and GreedyLRError(**o["error"]).outage]
+        cut_off = [r for r, o in enumerate(outcomes) if "error" in o and (
+            GreedyLRError(**o["error"]).outage or GreedyLRError(**o["error"]).denied)]
         if cut_off and len(cut_off) < len(outcomes) and "cut off" not in self._told:
             self._told.append("cut off")
             if rank == cut_off[0]:

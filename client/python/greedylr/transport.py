@@ -2,7 +2,7 @@
 
 http.client alone bounds single reads: a server that sends one byte now and then would hold a training run for ever.
 Here name lookup, connecting, sending and reading share one deadline.  Each call has a connection of its own, so a
-Transport has no state: threads and forked processes may share it.  Environment proxies are not used.
+Transport has no state but its token: threads and forked processes may share it.  Environment proxies are not used.
 """
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import time
 import urllib.parse
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from .errors import NO_ANSWER, UNREACHABLE, GreedyLRError, no_answer, of_answer
+from .credentials import Token, check_way, context, refusal
+from .errors import CERTIFICATE_REFUSED, NO_ANSWER, UNREACHABLE, GreedyLRError, no_answer, of_answer
 
 #: Longest answer, in bytes; a page of 1,000 decisions has about 600 KB.
 ANSWER_MAX = 64 << 20
@@ -114,14 +115,15 @@ class Transport:
     """Where the daemon is and how to talk to it.
 
     url    "http://host:8571", "https://host/prefix" or "unix:/path/of/socket"; ValueError for anything else.
-    token  sent as a bearer token; None sends none.
-    tls    for https; None means the system's certificates.
+    token  sent as a bearer token; None sends none.  To another machine only over https, see check_way.
+    tls    for https; None means certificates of ca_file, or the system's.
     """
 
-    def __init__(self, url: str, token: Optional[str] = None, tls: Optional[ssl.SSLContext] = None) -> None:
+    def __init__(self, url: str, token: Optional[Token] = None, tls: Optional[ssl.SSLContext] = None,
+                 ca_file: Optional[str] = None) -> None:
         if "\0" in url:
             raise ValueError(f"url: must not hold a NUL, got {url!r}")
-        self.url, self._token, self._tls = url, token, tls
+        self.url, self._token, self._tls, self._ca_file = url, token or Token(""), tls, ca_file
         self._path = url[len("unix:"):] if url.startswith("unix:") else None
         if self._path is not None:
             if not self._path:
@@ -132,14 +134,16 @@ class Transport:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(f"url: must be http://HOST:PORT, https://HOST or unix:/PATH, got {url!r}")
         if parts.username is not None:
-            raise ValueError("url: must not hold a password; give the token as token= or in GREEDYLR_TOKEN_FILE")
+            raise ValueError("url: must not hold a password; give the token as token= or token_file=")
         self._host = parts.hostname
         self._port = port or (443 if parts.scheme == "https" else 80)
         self._prefix = parts.path.rstrip("/")
         if parts.scheme == "https":
-            self._tls = tls or ssl.create_default_context()
-        elif tls is not None:
-            raise ValueError(f"tls: needs an https url, got {url!r}")
+            self._tls = context(tls, ca_file)
+        elif tls is not None or ca_file is not None:
+            raise ValueError(f"{'ca_file' if tls is None else 'tls'}: needs an https url, got {url!r}")
+        else:
+            check_way(url, self._host, self._token)
 
     def _connect(self, left: Left) -> socket.socket:
         if self._path is not None:
@@ -151,6 +155,8 @@ class Transport:
                 sock = self._connected(socket.socket(family, kind, proto), address, left)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return self._secured(sock, left)
+            except ssl.SSLCertVerificationError:
+                raise
             except OSError as error:
                 last = error
         raise last
@@ -178,6 +184,12 @@ class Transport:
     def _open(self, left: Left) -> socket.socket:
         try:
             return self._connect(left)
+        except ssl.SSLCertVerificationError as error:
+            raise no_answer(CERTIFICATE_REFUSED, f"{self.url}: its certificate is refused: "
+                            f"{refusal(error, self._ca_file)}") from None
+        except ssl.SSLError as error:
+            raise no_answer(UNREACHABLE, f"no connection to {self.url}: {error}; does it speak TLS?  The url begins with "
+                            "https://") from None
         except OSError as error:
             raise no_answer(UNREACHABLE, f"no connection to {self.url}: {error}; is greedylrd running there?") from None
 
@@ -186,7 +198,7 @@ class Transport:
         connection = http.client.HTTPConnection(self._host, self._port)
         connection.default_port = 443 if self._tls else 80  # what the Host header leaves out
         connection.sock = _TimedSocket(sock, left)
-        token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        token = {"Authorization": f"Bearer {self._token.text}"} if self._token.text else {}
         connection.request(method, self._prefix + path, body, {**headers, **token})
         return connection.getresponse()
 
@@ -194,9 +206,16 @@ class Transport:
              timeout: float) -> Answer:
         """One request, whatever its status.
 
-        timeout: seconds for all of it, above 0.  Raises GreedyLRError UNREACHABLE or NO_ANSWER.
+        timeout: seconds for all of it, above 0.  Raises GreedyLRError UNREACHABLE, NO_ANSWER or CERTIFICATE_REFUSED.
+        A token that is refused is read from its file again, once.
         """
         left = _deadline(timeout)
+        answer = self._once(left, method, path, body, headers)
+        if answer.status == 401 and self._token.renewed():
+            answer = self._once(left, method, path, body, headers)
+        return answer
+
+    def _once(self, left: Left, method: str, path: str, body: Optional[bytes], headers: Mapping[str, str]) -> Answer:
         sock = self._open(left)
         try:
             response = self._send(sock, left, method, path, body, headers)
@@ -207,7 +226,7 @@ class Transport:
                 raise http.client.IncompleteRead(text, response.length)
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, text)
         except (OSError, http.client.HTTPException) as error:
-            raise _broken(self.url, error) from None
+            raise self._broken(error) from None
         finally:
             sock.close()
 
@@ -226,6 +245,10 @@ class Transport:
         sock = self._open(left)
         try:
             response = self._send(sock, left, "GET", path, None, headers)
+            if response.status == 401 and self._token.renewed():
+                sock.close()
+                sock = self._open(left)
+                response = self._send(sock, left, "GET", path, None, headers)
             if response.status != 200:
                 raise of_answer(response.status, {k.lower(): v for k, v in response.getheaders()},
                                 response.read(ANSWER_MAX))
@@ -233,11 +256,12 @@ class Transport:
             for line in response:
                 yield line.decode("utf-8", "replace").rstrip("\r\n")
         except (OSError, http.client.HTTPException) as error:
-            raise _broken(self.url, error) from None
+            raise self._broken(error) from None
         finally:
             sock.close()
 
-
-def _broken(url: str, error: Exception) -> GreedyLRError:
-    what = "no answer in time" if isinstance(error, socket.timeout) else f"the answer broke off: {error!r}"
-    return no_answer(NO_ANSWER, f"{url}: {what}")
+    def _broken(self, error: Exception) -> GreedyLRError:
+        what = "no answer in time" if isinstance(error, socket.timeout) else f"the answer broke off: {error!r}"
+        if isinstance(error, http.client.RemoteDisconnected) and self._tls is None:
+            what += "; if it speaks TLS the url begins with https://"
+        return no_answer(NO_ANSWER, f"{self.url}: {what}")
