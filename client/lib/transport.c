@@ -313,6 +313,8 @@ static int no_answer(struct transport *t, CURLcode code)
     for (size_t i = 0; !remedy && i < sizeof remedies / sizeof *remedies; i++)
         if (remedies[i].code == code) remedy = remedies[i].remedy;
     t->timed_out = code == CURLE_OPERATION_TIMEDOUT;
+    if (t->timed_out && strstr(detail, "SSL connection"))
+        remedy = "does it speak TLS?  The URL begins with https://";
     if (t->error[0]) return -1; /* a callback knew better */
     return fail(t->error, sizeof t->error, "no answer from %s: %s%s%s", t->url, detail, remedy ? "; " : "",
                 remedy ? remedy : "");

@@ -177,6 +177,9 @@ class Transport:
         try:
             sock.settimeout(left())
             return self._tls.wrap_socket(sock, server_hostname=self._host)
+        except socket.timeout:
+            sock.close()
+            raise ssl.SSLError("no handshake in time") from None
         except BaseException:
             sock.close()
             raise
