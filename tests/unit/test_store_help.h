@@ -60,7 +60,7 @@ static inline void help_remove(const char *dir)
 {
     static const char *const names[] = {
         "greedylr.db", "greedylr.db-wal", "greedylr.db-shm", "greedylr.db.new", "lock", "filler"};
-    char path[256];
+    char path[512];
 
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
@@ -82,7 +82,7 @@ static inline void help_copy(const char *from, const char *to)
 {
     static const char *const names[] = {"greedylr.db", "greedylr.db-wal"};
     static char buffer[1 << 16];
-    char path[256];
+    char path[512];
 
     cr_assert_eq(mkdir(to, 0700), 0);
     for (size_t i = 0; i < 2; i++) {
