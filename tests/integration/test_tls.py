@@ -190,7 +190,7 @@ class Served(TlsTest):
 
 
 class Rude(TlsTest):
-    flags = ("--header-timeout", "1500ms")
+    flags = ("--header-timeout", "2s")
 
     def test_plain_http_ends_quickly(self):
         for text in (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\0" * 50, b"x" * 20000):
@@ -201,7 +201,7 @@ class Rude(TlsTest):
                 except OSError:
                     pass
                 self.assertNotIn(b"HTTP/1.1 2", self.until_closed(s))
-            self.assertLess(time.monotonic() - start, 1.4)  # before any deadline
+            self.assertLess(time.monotonic() - start, 1.9)  # before any deadline
 
     def test_old_versions_and_weak_ciphers(self):
         for settings in ("-tls1_1", "-tls1", "-tls1_2 -cipher AES128-SHA:AES256-GCM-SHA384:@SECLEVEL=0",
@@ -215,10 +215,12 @@ class Rude(TlsTest):
                                capture_output=True, text=True)
             self.assertEqual(r.returncode, 0, r.stderr)
 
-    def cpu(self):
-        with open("/proc/%d/stat" % self.d.process.pid) as f:
-            fields = f.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def busy(self):
+        """Seconds that the loop's thread ran or waited for a processor: all of them where it spins, however many others
+        do."""
+        with open("/proc/%d/task/%d/schedstat" % (self.d.process.pid, self.d.process.pid)) as f:
+            running, waiting = map(int, f.read().split()[:2])
+        return (running + waiting) / 1e9
 
     def test_handshakes_that_stop_are_closed_and_cost_nothing(self):
         """Silent ones, ones that send a few bytes, ones that stop in the middle; others are served meanwhile."""
@@ -235,12 +237,14 @@ class Rude(TlsTest):
                     tls.do_handshake()
                 except ssl.SSLWantReadError:
                     s.sendall(out.read())
-        start, cpu = time.monotonic(), self.cpu()
+        time.sleep(0.1)  # for the bytes to arrive
+        start, busy = time.monotonic(), self.busy()
+        time.sleep(0.6)
+        share = (self.busy() - busy) / (time.monotonic() - start)
         c = self.d.connection()
-        while time.monotonic() - start < 1:
+        for _ in range(5):
             self.d.ok("POST", "/v1/jobs/j:report", {"loss": 1, "lr": 0.1}, connection=c)
-            time.sleep(0.05)
-        self.assertLess(self.cpu() - cpu, 0.5)  # a loop that spins takes all of it
+        self.assertLess(share, 0.5)
         for s in half:
             self.until_closed(s)
             s.close()
