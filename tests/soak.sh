@@ -79,7 +79,7 @@ run_slice() {
     load "$name"
     [ -z "${next_seed[$name]:-}" ] || seed=${next_seed[$name]}
     most=$((left < ${limit[$name]} ? left : ${limit[$name]}))
-    COUNT=${slice[$name]} SEED=$seed timeout -k 20 "$most" bash -c "${command[$name]}" >"$soak/$name.log" 2>&1
+    COUNT=${slice[$name]} SEED=$seed timeout -s INT -k 20 "$most" bash -c "${command[$name]}" >"$soak/$name.log" 2>&1
     rc=$?
     if [ $rc = 124 ] && [ "$most" -lt "${limit[$name]}" ]; then return 2; fi
     if [ $rc = 0 ]; then
