@@ -171,7 +171,7 @@ int inspect_check(const char *dir, uint32_t history_limit, FILE *out)
                 : rc == ST_DATA_NEWER ? "is too new"
                                       : "cannot be read",
                 err.message);
-        fwrite(f.text.data, 1, f.text.len, out);
+        if (f.text.len) fwrite(f.text.data, 1, f.text.len, out);
     } else {
         print_sum(dir, &f, out);
         print_facts(&seen, out);
