@@ -193,12 +193,11 @@ class Allocations(unittest.TestCase):
         if answer[1]["content-type"].startswith("application/json"):
             self.assertEqual(common(json.loads(answer[2])), common(json.loads(other[2])), where)
         elif op.name == "connect-binary":
-            self.assertEqual(len(answer[2]), len(other[2]), where)
+            self.assertAlmostEqual(len(answer[2]), len(other[2]), delta=4, msg=where)   # the nanoseconds of its time: 1 to 5 bytes
         elif op.name == "decisions-ndjson":
             self.assertEqual(*[[common(json.loads(line)) for line in text.splitlines()] for text in (answer[2], other[2])], where)
         elif op.name == "decisions-csv":
-            self.assertEqual(*[[line.split(b",")[:8] for line in text.splitlines()] for text in (answer[2], other[2])], where)
-            self.assertEqual(len(answer[2]), len(other[2]), where)
+            self.assertEqual(*[re.sub(rb"\d{4}-\d\d-\d\dT[0-9:.]+Z|(?<=127.0.0.1:)\d+", b"-", text) for text in (answer[2], other[2])], where)
         else:
             self.assertEqual(answer[2], other[2], where)
 
