@@ -69,10 +69,22 @@ interop() { # BUILD
     make interop-client && BUILD=$1 node --test --test-reporter=spec tests/interop/all.test.js
 }
 
+unit_plain() { # BUILD ARGUMENTS...: in two halves, side by side
+    local unit=$1/unit-plain half rc=0
+    shift
+    for half in 1 2; do "$unit" --part $half/2 "$@" >"$logs/unit-half$half.log" 2>&1 & done
+    wait -n || rc=1
+    wait -n || rc=1
+    cat "$logs"/unit-half[12].log
+    awk '/^[0-9]+ passed, [0-9]+ failed$/ { n++; p += $1; f += $3 } END { if (n == 2) print p " passed, " f " failed" }' \
+        "$logs"/unit-half[12].log
+    return $rc
+}
+
 # What more than one thread takes part in; the store's own tests have one thread, and the long ones are left out.
 unit_tsan() { # BUILD
-    "$1/unit-plain" --filter 'server*/*' --filter 'store*/*' --not '*every*' --not '*fold*' --not '*garbage*' --not '*failing*' \
-        --not '*full_disk*' --not '*retries*'
+    unit_plain "$1" --filter 'server*/*' --filter 'store*/*' --not '*every*' --not '*fold*' --not '*garbage*' \
+        --not '*failing*' --not '*full_disk*' --not '*retries*'
 }
 
 gcc=build/gcc clang=build/clang asan=build/asan tsan=build/tsan
@@ -93,7 +105,7 @@ else
     stage unit $gcc/unit --timeout 120
     stage unit-clang $clang/unit --timeout 120
     stage build-tsan make $jobs BUILD=$tsan SANITIZE=thread CFLAGS='-O1 -g' WERROR=1 $tsan/greedylrd $tsan/unit-plain
-    stage unit-asan-ubsan $asan/unit-plain
+    stage unit-asan-ubsan unit_plain $asan
     stage unit-tsan unit_tsan $tsan
     stage fuzz make fuzz
     stage model $gcc/model --count "${SCHEDULES:-3000}"

@@ -1,5 +1,6 @@
 /* Runs the unit tests in one process, without a fork: unit-plain [--list] [--filter SUITE/NAME]... [--not
- * SUITE/NAME]...  Patterns are the shell's.
+ * SUITE/NAME]... [--part I/N].  Patterns are the shell's; a part is every Nth of the tests, from the Ith (1
+ * to N).
  *
  * A failed assertion jumps out of its test.  Under AddressSanitizer what a test leaks is looked for after it,
  * and fails it.  The last line is "N passed, M failed"; the exit status is 0 if nothing failed. */
@@ -159,17 +160,31 @@ static bool wanted(const struct plain_test *test, char **filters)
     return wants || !any;
 }
 
+/* Of several processes that share the tests; *seen counts those that all of them together run. */
+static bool in_part(char **arguments, unsigned *seen)
+{
+    unsigned i = 1, n = 1;
+
+    for (; arguments[0] && arguments[1]; arguments++) {
+        if (!strcmp(*arguments, "--part") && (sscanf(arguments[1], "%u/%u", &i, &n) != 2 || !i || i > n)) {
+            fprintf(stderr, "--part %s: has to be I/N, from 1/N to N/N\n", arguments[1]);
+            exit(2);
+        }
+    }
+    return (*seen)++ % n == i - 1;
+}
+
 int main(int argc, char **argv)
 {
     bool list = argc > 1 && !strcmp(argv[1], "--list");
-    unsigned n_passed = 0, n_failed = 0, n_skipped = 0;
+    unsigned n_passed = 0, n_failed = 0, n_skipped = 0, seen = 0;
 
     main_thread = pthread_self();
     keep_environment();
     (void)signal(SIGALRM, on_alarm);
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     for (current = tests; current; current = current->next) {
-        if (!wanted(current, argv + 1)) continue;
+        if (!wanted(current, argv + 1) || !in_part(argv + 1, &seen)) continue;
         if (list) {
             printf("%s/%s\n", current->suite, current->name);
             continue;
