@@ -43,10 +43,12 @@ static int contribution_seen(void *arg, const struct store_contribution *c)
 Test(store, a_contribution_that_no_round_could_have_is_damage)
 {
     static const char *const cells[][2] = {
-        {"rank", "4"},      {"rank", "-1"},       {"rank", "'x'"},         {"world_size", "0"},
-        {"quorum", "0"},    {"quorum", "5"},      {"world_size", "65537"}, {"place", "0"},
-        {"weight", "0.0"},  {"weight", "-1"},     {"weight", "9e999"},     {"weight", "x'00'"},
-        {"reduce", "'no'"}, {"lr_cap", "'none'"}, {"step", "99999999999"}, {"attempt", "-1"},
+        {"rank", "4"},        {"rank", "-1"},       {"rank", "'x'"},         {"world_size", "0"},
+        {"quorum", "0"},      {"quorum", "5"},      {"world_size", "65537"}, {"place", "0"},
+        {"weight", "0.0"},    {"weight", "-1"},     {"weight", "9e999"},     {"weight", "x'00'"},
+        {"reduce", "'no'"},   {"lr_cap", "'none'"}, {"step", "99999999999"}, {"place", "-1"},
+        {"place", "5"},       {"value", "'x'"},     {"weight", "'x'"},       {"applied_lr", "'x'"},
+        {"world_size", "-1"}, {"quorum", "-1"},     {"attempt", "-1"},
     };
 
     for (size_t i = 0; i < sizeof(cells) / sizeof(*cells); i++) {
@@ -147,6 +149,51 @@ Test(store, a_cell_that_the_store_never_writes_is_damage)
     }
 }
 
+Test(store, a_state_that_the_store_never_writes_is_damage)
+{
+    static const struct cell cells[] = {
+        {"decision", "revision", "revision+99999999999"},
+        {"decision", "step", "CASE step WHEN 50 THEN 50.5 ELSE step END"},
+    };
+    struct store_state state;
+
+    for (size_t i = 0; i < sizeof(cells) / sizeof(*cells); i++) {
+        struct fix f;
+
+        make(&f);
+        replace(&f, cells[i].table, cells[i].column, cells[i].value);
+        int rc = store_find_state(f.reader, 1, STORE_STATE_BELOW, 60, &state, &f.err);
+        cr_expect_eq(rc, ST_DATA_DAMAGED, "%s: %d", cells[i].value, rc);
+        fix_end(&f);
+    }
+}
+
+Test(store, a_job_without_settings_is_damage)
+{
+    struct fix f;
+    char *effective;
+    bool newest;
+
+    make(&f);
+    replace(&f, "settings", "revision", "revision+50");
+    cr_expect_eq(store_get_settings(f.reader, 1, 3, &effective, &newest, &f.err), ST_DATA_DAMAGED);
+    fix_end(&f);
+}
+
+Test(store, a_lock_without_a_process_in_it_says_so)
+{
+    struct fix f;
+    struct store *second;
+    char path[128];
+
+    fix_begin(&f);
+    snprintf(path, sizeof(path), "%.90s/lock", f.dir);
+    cr_assert_eq(truncate(path, 0), 0);
+    cr_expect_eq(store_open(f.dir, NULL, &second, &f.err), ST_DATA_DIR_IN_USE);
+    cr_expect(strstr(f.err.message, "(unknown)"), "%s", f.err.message);
+    fix_end(&f);
+}
+
 Test(store, what_cannot_be_opened_says_why)
 {
     char dir[300], path[400];
@@ -170,7 +217,6 @@ Test(store, what_cannot_be_opened_says_why)
     cr_expect(strstr(err.message, "is not a file"), "%s", err.message);
     rmdir(path);
     help_remove(dir);
-    snprintf(path, sizeof(path), "%s/lock", dir);
     snprintf(dir, sizeof(dir), "/tmp/greedylrd-rows-XXXXXX");
     cr_assert(mkdtemp(dir));
     snprintf(path, sizeof(path), "%s/lock", dir);
