@@ -1,0 +1,115 @@
+/* What a handler may ask of a request.
+ *
+ * Everything is borrowed from the library or the connection and lives as long as the request; addresses are
+ * printed when somebody asks for the first time. */
+#include "server/http_impl.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+const char *http_method(const struct http_request *req)
+{
+    return req->method;
+}
+
+const char *http_target(const struct http_request *req)
+{
+    return req->target;
+}
+
+const char *http_version(const struct http_request *req)
+{
+    return req->version;
+}
+
+const char *http_header(const struct http_request *req, const char *name)
+{
+    return MHD_lookup_connection_value(req->conn->mhd, MHD_HEADER_KIND, name);
+}
+
+const uint8_t *http_body(const struct http_request *req, size_t *len)
+{
+    *len = req->len;
+    return req->body ? req->body : (const uint8_t *)"";
+}
+
+const char *http_peer(const struct http_request *req)
+{
+    struct conn *conn = req->conn;
+
+    if (!*conn->peer) listen_print(&conn->address, 1, conn->peer, sizeof(conn->peer));
+    return conn->peer;
+}
+
+const char *http_local(const struct http_request *req)
+{
+    struct conn *conn = req->conn;
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof(address);
+
+    if (!*conn->local) {
+        (void)getsockname(conn->fd, (struct sockaddr *)&address, &len);
+        listen_print(&address, 0, conn->local, sizeof(conn->local));
+    }
+    return conn->local;
+}
+
+bool http_is_loopback_or_unix(const struct http_request *req)
+{
+    return conn_is_loopback(&req->conn->address);
+}
+
+bool http_is_tls(const struct http_request *req)
+{
+    return req->conn->server->tls != NULL;
+}
+
+struct each {
+    void (*call)(void *arg, const char *name, size_t name_len, const char *value, size_t value_len);
+    void *arg;
+};
+
+static enum MHD_Result on_each(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len,
+                               const char *value, size_t value_len)
+{
+    struct each *each = arg;
+
+    (void)kind;
+    each->call(each->arg, name, name_len, value ? value : "", value ? value_len : 0);
+    return MHD_YES;
+}
+
+void http_each_header(const struct http_request *req,
+                      void (*call)(void *arg, const char *name, size_t name_len, const char *value,
+                                   size_t value_len),
+                      void *arg)
+{
+    struct each each = {call, arg};
+
+    (void)MHD_get_connection_values_n(req->conn->mhd, MHD_HEADER_KIND, on_each, &each);
+}
+
+/* The library cuts the request line in place: method, target and version lie one after the other, one byte
+ * apart. */
+bool http_target_has_nul(const struct http_request *req)
+{
+    const char *encoded = strstr(req->target, "%00");
+
+    if (encoded) return true;
+    return (uintptr_t)req->version != (uintptr_t)req->raw + strlen(req->target) + 1;
+}
+
+bool http_is_reserve(const struct http_request *req)
+{
+    return req->conn->reserve;
+}
+
+void http_set_user(struct http_request *req, void *user)
+{
+    req->user = user;
+}
+
+void *http_user(const struct http_request *req)
+{
+    return req->user;
+}
