@@ -217,11 +217,11 @@ static int refuse_exposure(const struct options *o, const char *address, unsigne
         if (!(missing & p->bit)) continue;
         snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s", *words ? "," : "", p->word);
         if (o->insecure & p->bit) continue;
-        snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", *names ? " and " : "no ",
-                 p->name);
+        snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s",
+                 *names ? " and without " : "without ", p->name);
     }
     return error_set(err, ST_CONFIG_INVALID,
-                     "--listen %s: can be reached from other machines, and there is %s; add what is missing, "
+                     "--listen %s: can be reached from other machines, %s; add what is missing, "
                      "listen on 127.0.0.1 or a Unix socket, or accept the risk by name with --insecure %s",
                      address, names, words);
 }
