@@ -259,17 +259,17 @@ FUZZ_BUILD  ?= $(BUILD)/fuzz
 FUZZ_DAEMON := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_CLIENT := $(wildcard tests/fuzz/client_*.c)
 FUZZ_BIN    := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_DAEMON) $(FUZZ_CLIENT))
-FUZZ_CLIENT_O := $(patsubst %,$(BUILD)/obj/client/lib/%.o,answer bytes error sse) \
-                 $(patsubst %,$(BUILD)/obj/client/cli/%.o,file losses losses_json pick text)
 $(patsubst %.c,$(BUILD)/obj/%.o,$(FUZZ_DAEMON)): ALL_CPPFLAGS += -Itests/fuzz
-# An archive, so that a target has in it what it tries and nothing else.
+# Archives, so that a target has in it what it tries and nothing else.
 $(BUILD)/fuzz_daemon.a: $(filter-out $(MAIN_O),$(DAEMON_O))
+$(BUILD)/fuzz_client.a: $(CLIENT_LIB_O) $(filter-out $(BUILD)/obj/client/cli/main.o,$(CLI_O))
+$(BUILD)/fuzz_daemon.a $(BUILD)/fuzz_client.a:
 	rm -f $@
 	$(AR) rcs $@ $^
 $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_DAEMON)): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/fuzz_daemon.a
 	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 $(patsubst %.c,$(BUILD)/obj/%.o,$(FUZZ_CLIENT)): ALL_CPPFLAGS := -D_GNU_SOURCE -Iclient -Itests/fuzz
-$(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_CLIENT)): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(FUZZ_CLIENT_O)
+$(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_CLIENT)): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/fuzz_client.a
 	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(CLIENT_LIBS)
 fuzz-targets: $(FUZZ_BIN)
 fuzz-build:

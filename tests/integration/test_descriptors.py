@@ -125,10 +125,10 @@ class Descriptors(unittest.TestCase):
         self.recovers(s, lambda: None)
 
     def test_each_call_once(self):
-        """Every descriptor that a list, or a new connection, asks for, once."""
-        self.begin(FaultyDaemon("--log-level", "error"))
+        """Every descriptor that the first list of a daemon asks for, once: readers of the store are kept after it."""
         for code in (errno.EMFILE, errno.ENFILE):
             for path in ("/v1/jobs", "/v1/jobs/x/decisions"):
+                self.begin(FaultyDaemon("--log-level", "error"))
                 for at in range(1, 50):
                     with self.d.failing("descriptors", at=at, errno=code, calls=("open", "socket")):
                         status, answer = self.d.call("GET", path, connection=self.kept)
@@ -138,7 +138,7 @@ class Descriptors(unittest.TestCase):
                         break
                 self.assertEqual(status, 200)
                 self.assertGreater(at, 1)
-        self.report()
+                self.report()
 
 
 if __name__ == "__main__":
