@@ -3,9 +3,10 @@
  * Happy path: submit appends to the queue; the writer swaps the whole queue out, commits it, and posts the
  * batch to the loop.  When a batch fails the writer halts: changes queued meanwhile build on states that
  * never became durable, so the loop takes them all out as failed before the writer goes on.  Without memory
- * for a batch there is one to fall back on.  Idle, or with a
- * long backlog, the writer folds: behind a batch twice as many rows as it brought, so that the backlog
- * shrinks under any load, and no commit waits longer for that than for the batches themselves. */
+ * for a batch there is one to fall back on.
+ *
+ * Idle, or with a long backlog, the writer folds: behind a batch twice as many rows as it brought, so that
+ * the backlog shrinks under any load, and no commit waits longer for that than for the batches themselves. */
 #include "server/commit.h"
 
 #include <stdlib.h>
