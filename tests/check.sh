@@ -117,7 +117,9 @@ else
     stage integration tests tests/integration $gcc
     stage crash-kill9 tests tests/crash $gcc
     stage interop interop $gcc
-    stage integration-asan-ubsan tests tests/integration $asan
+    # Without those in which PyTorch takes the time, or 50,000 reports: make soak PART=asan runs all.
+    SKIP='test_backlog.py test_compare.py test_python_ddp.py test_python_torch.py test_training.py' \
+        stage integration-asan-ubsan tests tests/integration $asan
     stage interop-asan-ubsan interop $asan
     stage integration-tsan tests tests/integration $tsan test_in_flight.py test_rounds.py test_service.py test_watch.py
     KILLS=${ASAN_KILLS:-20} stage crash-kill9-asan-ubsan tests tests/crash $asan

@@ -3,9 +3,11 @@
     BUILD=build tests/parallel.py DIRECTORY [PATTERN]...
 
 Each file is a process of its own, the one that took longest before first (or the largest, at first).  The output of a file is
-shown when it has ended; the exit status is 0 if nothing failed.  JOBS says how many files run at once.
+shown when it has ended; the exit status is 0 if nothing failed.  JOBS says how many files run at once, SKIP (patterns)
+which are left out.
 """
 import concurrent.futures
+import fnmatch
 import glob
 import json
 import os
@@ -34,7 +36,8 @@ def main():
             times = json.load(f)
     except (OSError, ValueError):
         times = {}
-    files = sorted({path for pattern in patterns for path in glob.glob(os.path.join(directory, pattern))},
+    files = sorted({path for pattern in patterns for path in glob.glob(os.path.join(directory, pattern))
+                    if not any(fnmatch.fnmatch(os.path.basename(path), skip) for skip in os.environ.get("SKIP", "").split())},
                    key=lambda path: -times.get(os.path.basename(path), os.path.getsize(path)))
     start = time.monotonic()
     ran = skipped = failed = 0

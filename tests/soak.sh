@@ -45,6 +45,10 @@ part fuzz 3600 'seconds each' 60 1200 fuzz-build \
 part allocations 1 run 1 1200 "$BUILD/greedylrd $BUILD/faults.so" \
     'cd tests/integration && STRIDE=1 SEED=$SEED $PYTHON -m unittest -v test_allocations' \
     'each allocation of each request failing, alone and with all behind it: no false 200, no crash, nothing lost'
+part asan 1 run 1 3600 "$BUILD/greedylrd" \
+    'set -e; make -s BUILD=build/asan SANITIZE=address,undefined CFLAGS="-O1 -g" all build/asan/unit-plain build/asan/clib_driver
+     build/asan/unit-plain; BUILD=build/asan $PYTHON tests/parallel.py tests/integration' \
+    'every unit and integration test under AddressSanitizer and UndefinedBehaviorSanitizer: no error, no leak'
 part tsan 1 run 1 7200 "$BUILD/greedylrd" \
     'set -e; make -s BUILD=build/tsan SANITIZE=thread CFLAGS="-O1 -g" all build/tsan/unit-plain build/tsan/clib_driver
      build/tsan/unit-plain; BUILD=build/tsan $PYTHON tests/parallel.py tests/integration' \
