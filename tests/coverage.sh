@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Lines and branches that the tests reach: `make coverage`, in build/coverage, with clang's source-based coverage (a
 # branch is a condition, seen true and seen false).  Runs the unit tests, the model check, the store's failing calls and
-# the integration tests of TESTS ('test_*.py'); fails where daemon/core or daemon/store has less than 90 % of lines or 80 % of branches.
+# the integration tests of TESTS ('test_*.py'); fails where daemon/core or daemon/store has less than 90 % of lines or
+# 80 % of branches.
 # build/coverage/uncovered.txt has the source with counts.  Processes that tests kill say nothing of what they did.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -12,7 +13,7 @@ failed=0
 rm -rf "$build/profiles"
 mkdir -p "$build/profiles"
 "$build/unit" --timeout 300 >"$build/unit.log" 2>&1 || { tail -30 "$build/unit.log"; failed=1; }
-"$build/model" --seed 1 --count "${SCHEDULES:-300}" >"$build/model.log" 2>&1 || { tail -30 "$build/model.log"; failed=1; }
+"$build/model" --count "${SCHEDULES:-300}" >"$build/model.log" 2>&1 || { tail -30 "$build/model.log"; failed=1; }
 "$build/power" --faults >"$build/power.log" 2>&1 || { tail -30 "$build/power.log"; failed=1; }
 BUILD=$build "$python" tests/parallel.py tests/integration "${TESTS:-test_*.py}" >"$build/integration.log" 2>&1 ||
     { tail -30 "$build/integration.log"; failed=1; }
