@@ -610,8 +610,8 @@ class File(AuthTest):
     def test_exposure(self):
         """Off loopback: tokens and TLS, or the absence of each by name."""
         tokens = ("--token-file", self.file)
-        for flags, code, names in (((), 2, ("no tokens", "TLS", "--insecure no-tokens,no-tls")), (tokens, 2, ("TLS", "--insecure no-tls")),
-                                   (("--insecure", "no-tls"), 2, ("no tokens", "no-tokens,no-tls")), (tokens + ("--insecure", "no-tls"), 0, ("accepted=no-tls",)),
+        for flags, code, names in (((), 2, ("without tokens", "TLS", "--insecure no-tokens,no-tls")), (tokens, 2, ("TLS", "--insecure no-tls")),
+                                   (("--insecure", "no-tls"), 2, ("without tokens", "no-tokens,no-tls")), (tokens + ("--insecure", "no-tls"), 0, ("accepted=no-tls",)),
                                    (tokens + ("--insecure", "no-tokens"), 2, ("TLS",)),
                                    (("--insecure", "no-tokens,no-tls"), 0, ("accepted=no-tls", "accepted=no-tokens"))):
             got, text = self.refused("--listen", "0.0.0.0:1", *flags)
@@ -619,7 +619,7 @@ class File(AuthTest):
             for name in names:
                 self.assertIn(name, text)
             if tokens[0] in flags:
-                self.assertNotIn("no tokens", text)
+                self.assertNotIn("without tokens", text)
 
 
 class Quotas(AuthTest):
