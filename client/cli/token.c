@@ -67,6 +67,14 @@ static int check_prefix(const struct invocation *in)
     return 0;
 }
 
+static bool is_text(const char *note)
+{
+    json_t *value = json_string(note ? note : "");
+
+    json_decref(value);
+    return value != NULL;
+}
+
 static int check_texts(const struct invocation *in)
 {
     const char *note = in->options[OPTION_NOTE];
@@ -83,7 +91,7 @@ static int check_texts(const struct invocation *in)
         if ((unsigned char)*at < ' ' || *at == 0x7f)
             return usage_error(in, "--note: must be one line of text");
     }
-    return 0;
+    return is_text(note) ? 0 : usage_error(in, "--note: must be UTF-8");
 }
 
 /* ---- making one ---- */
@@ -193,15 +201,17 @@ static int create(const struct invocation *in, struct token_file *file)
 
 static int revoke(const struct invocation *in, struct token_file *file)
 {
-    const char *text = token_file_text(file), *id = in->options[OPTION_ID], *line;
-    char error[ERROR_MAX], *rest = NULL;
+    const char *text = token_file_text(file), *id = in->options[OPTION_ID];
+    char error[ERROR_MAX], *rest, *line;
     size_t len;
 
     if (!id) return usage_error(in, "--id is missing: greedylr token list shows the ids");
-    line = token_line_find(text, id, &len);
-    if (!line)
+    if (!token_line_find(text, id, &len))
         return usage_error(in, "--id %s: is not in the file; greedylr token list shows those that are", id);
-    if (asprintf(&rest, "%.*s%s", (int)(line - text), text, line + len + 1) < 0) need(NULL);
+    rest = need(strdup(text));
+    /* Every line of it: one that was pasted twice would let the token in again. */
+    while ((line = token_line_find(rest, id, &len)))
+        memmove(line, line + len + 1, strlen(line + len + 1) + 1);
     int rc = token_file_replace(file, rest, error, sizeof(error));
 
     free(rest);
@@ -214,6 +224,18 @@ static int revoke(const struct invocation *in, struct token_file *file)
 
 /* ---- listing ---- */
 
+/* By hand anything can have been written: what is not UTF-8 is shown as question marks. */
+static json_t *text_of(char *value)
+{
+    json_t *text = json_string(value);
+
+    if (text) return text;
+    for (char *at = value; *at; at++) {
+        if ((unsigned char)*at >= 0x80) *at = '?';
+    }
+    return need(json_string(value));
+}
+
 /* Fields of a line as an object, without the hash. */
 static json_t *read_line(const char *line, size_t len)
 {
@@ -221,7 +243,7 @@ static json_t *read_line(const char *line, size_t len)
     char *copy = need(strndup(line, len)), *rest = copy, *word;
 
     word = strtok_r(rest, " \t", &rest);
-    if (word && json_object_set_new(row, "id", json_string(word))) need(NULL);
+    if (word && json_object_set_new(row, "id", text_of(word))) need(NULL);
     while (word && rest) {
         rest += strspn(rest, " \t");
         word = strncmp(rest, "note=", 5) ? strtok_r(NULL, " \t", &rest) : rest;
@@ -230,7 +252,7 @@ static json_t *read_line(const char *line, size_t len)
         char *value = strchr(word, '=');
         if (!value) continue;
         *value++ = '\0';
-        if (strcmp(word, "sha256") && json_object_set_new(row, word, json_string(value))) need(NULL);
+        if (strcmp(word, "sha256") && json_object_set_new_nocheck(row, word, text_of(value))) need(NULL);
     }
     free(copy);
     return row;

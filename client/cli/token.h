@@ -18,6 +18,6 @@ const char *token_file_text(const struct token_file *file);
 int token_file_replace(struct token_file *file, const char *text, char *error, size_t size);
 
 /* The line (without its newline) that begins with this id; NULL: there is none.  *len is its length. */
-const char *token_line_find(const char *text, const char *id, size_t *len);
+char *token_line_find(const char *text, const char *id, size_t *len);
 
 #endif

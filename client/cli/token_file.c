@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,14 +131,15 @@ int token_file_replace(struct token_file *file, const char *text, char *error, s
     return rc;
 }
 
-const char *token_line_find(const char *text, const char *id, size_t *len)
+char *token_line_find(const char *text, const char *id, size_t *len)
 {
     size_t n = strlen(id);
 
     while (*text) {
         const char *word = text + strspn(text, " \t");
         *len = strcspn(text, "\n");
-        if (!strncmp(word, id, n) && strchr(" \t\n", word[n])) return text;
+        if (!strncmp(word, id, n) && strchr(" \t\n", word[n]))
+            return (char *)(uintptr_t)text; /* as changeable as the caller's */
         text += *len + (text[*len] == '\n');
     }
     return NULL;

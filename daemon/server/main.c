@@ -124,6 +124,17 @@ static void on_stop_signal(uv_signal_t *handle, int number)
     drain(handle->data);
 }
 
+/* A file with nothing but comments is in order, and shuts everybody out. */
+static void warn_no_tokens(const struct daemon *d)
+{
+    if (!d->auth || auth_count(d->auth)) return;
+    log_event(LOG_WARNING, "no_tokens",
+              (struct log_field[]){log_str("file", d->options.token_file),
+                                   log_str("note", "nobody can get in; greedylr token create --file makes "
+                                                   "tokens, then send SIGHUP"),
+                                   log_end()});
+}
+
 static void reload_tokens(struct daemon *d)
 {
     struct error err;
@@ -143,6 +154,7 @@ static void reload_tokens(struct daemon *d)
               (struct log_field[]){log_str("file", d->options.token_file),
                                    log_u64("tokens", auth_count(d->auth)), log_u64("revoked", revoked),
                                    log_end()});
+    warn_no_tokens(d);
 }
 
 static void reload_certificate(struct daemon *d)
@@ -383,6 +395,7 @@ static int run(struct daemon *d)
     start_signals(d);
     if (start_parts(d, &err)) _exit(refuse(&err)); /* threads may run; nothing was promised yet */
     announce(d);
+    warn_no_tokens(d);
     uv_run(&d->loop, UV_RUN_DEFAULT);
 
     api_free(d->api);

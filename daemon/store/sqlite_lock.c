@@ -55,13 +55,18 @@ int data_dir_lock(const char *dir, int *fd, struct error *err)
     /* An open file description's lock: a second open in this process is refused as well. */
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char path[PATH_BYTES];
+    struct stat st;
     int rc;
 
     if ((size_t)snprintf(path, sizeof(path), "%s/lock", dir) >= sizeof(path))
         return error_set(err, ST_DATA_DIR_UNREADABLE, "the name of the data directory is too long");
     if (mkdir(dir, 0700) && errno != EEXIST) return unusable(dir, err);
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (*fd < 0) return unusable(path, err);
+    if (fstat(*fd, &st) || !S_ISREG(st.st_mode)) {
+        close(*fd);
+        return error_set(err, ST_DATA_DIR_UNREADABLE, "%s is not a file", path);
+    }
     if (fcntl(*fd, F_OFD_SETLK, &lock)) {
         rc = errno == EAGAIN || errno == EACCES ? in_use(dir, *fd, err) : unusable(path, err);
         close(*fd);
@@ -74,6 +79,22 @@ int data_dir_lock(const char *dir, int *fd, struct error *err)
 void data_dir_unlock(int fd)
 {
     close(fd);
+}
+
+int data_dir_beside(const char *path, struct error *err)
+{
+    static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        char name[PATH_BYTES + 16];
+        struct stat st;
+
+        snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
+        if (lstat(name, &st) == 0 && !S_ISREG(st.st_mode))
+            return error_set(err, ST_DATA_DAMAGED,
+                             "%s is not a file; find out who put it there, move it away", name);
+    }
+    return 0;
 }
 
 int data_dir_sync(const char *dir, struct error *err)

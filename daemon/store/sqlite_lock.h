@@ -9,6 +9,10 @@
 int data_dir_lock(const char *dir, int *fd, struct error *err) WARN_UNUSED;
 void data_dir_unlock(int fd);
 
+/* Whether what lies beside the database, its log and the like, is a file where it is there at all; a pipe
+ * would hold up whoever opens it.  path: the database's.  ST_DATA_DAMAGED names what is none. */
+int data_dir_beside(const char *path, struct error *err) WARN_UNUSED;
+
 /* Makes the directory's entries durable. */
 int data_dir_sync(const char *dir, struct error *err) WARN_UNUSED;
 

@@ -116,6 +116,7 @@ static int ensure_file(const char *dir, const char *path, struct error *err)
         if (!S_ISREG(st.st_mode)) return error_set(err, ST_DATA_DAMAGED, "%s is not a file", path);
         if (access(path, R_OK | W_OK))
             return error_set(err, ST_DATA_DIR_UNREADABLE, "%s: %s", path, strerror(errno));
+        if (data_dir_beside(path, err)) return (int)err->status;
         if (st.st_size > 0) return 0;
         return error_set(err, ST_DATA_DAMAGED, "%s is empty; restore a backup, or remove it to start afresh",
                          path);

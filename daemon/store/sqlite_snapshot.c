@@ -8,6 +8,7 @@
 #include "store/sqlite_snapshot.h"
 
 #include "store/sqlite_db.h"
+#include "store/sqlite_lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -130,6 +131,7 @@ static int look(const char *path, struct error *err)
     }
     if (!S_ISREG(st.st_mode)) return error_set(err, ST_DATA_DAMAGED, "%s is not a file", path);
     if (access(path, R_OK)) return unreadable(path, err);
+    if (data_dir_beside(path, err)) return (int)err->status;
     if (st.st_size == 0)
         return error_set(err, ST_DATA_DAMAGED, "%s is empty; restore a backup, or remove it to start afresh",
                          path);
@@ -141,10 +143,15 @@ static int lock_out(const char *dir, struct snapshot *s, struct error *err)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
     char path[sizeof(s->path)], pid[24] = "";
+    struct stat st;
 
     snprintf(path, sizeof(path), "%s/lock", dir);
-    s->lock = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    s->lock = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (s->lock < 0) return errno == ENOENT ? 0 : unreadable(path, err); /* a copy of the database alone */
+    if (fstat(s->lock, &st) || !S_ISREG(st.st_mode)) {
+        close(s->lock);
+        return error_set(err, ST_DATA_DIR_UNREADABLE, "%s is not a file", path);
+    }
     if (fcntl(s->lock, F_SETLK, &lock) == 0) return 0;
     if (errno != EAGAIN && errno != EACCES) {
         int rc = unreadable(path, err);

@@ -567,6 +567,20 @@ class Reload(AuthTest):
         self.assertEqual(d.request("GET", "/v1/jobs")[0], 200)
 
 
+class Nobody(AuthTest):
+    def test_a_file_without_tokens_is_said(self):
+        self.write_text("# nobody yet\n")
+        self.d.start()
+        wait_until(lambda: self.said("no_tokens"))
+        self.assertEqual(self.ask(self.root, "GET", "/v1/jobs")[0], 401)
+        self.write(self.root)
+        self.reload()
+        self.assertEqual((self.said("no_tokens"), self.ask(self.root, "GET", "/v1/jobs")[0]), (1, 200))
+        self.write_text("")
+        self.reload()
+        wait_until(lambda: self.said("no_tokens") == 2)
+
+
 class File(AuthTest):
     def refused(self, *args, env=None):
         r = subprocess.run([BINARY, "--data-dir", "/nonexistent/greedylrd", "--check-config", *args], capture_output=True, text=True,
@@ -795,6 +809,30 @@ class Tool(AuthTest):
         again = self.create("--role", "report", "--prefix", "team-a.", "--id", reporter.id)
         self.reload()
         self.assertEqual([self.ask(t, "GET", "/v1/jobs")[0] for t in (reporter, again)], [401, 200])
+
+    def test_every_line_of_an_id_is_revoked(self):
+        # The daemon refuses a file with an id twice and keeps the old tokens: one line left would let the token back in.
+        token = self.create("--role", "admin", "--prefix", "", "--id", "twice")
+        with open(self.file, encoding="utf-8") as f:
+            lines = f.readlines()
+        self.write_text("".join(lines + ["# ours\n", " " + lines[-1]]))
+        self.tool("revoke", "--id", "twice")
+        with open(self.file, encoding="utf-8") as f:
+            self.assertEqual(f.read(), "".join(lines[:-1]) + "# ours\n")
+        self.d.start()
+        self.assertEqual([self.ask(t, "GET", "/v1/jobs")[0] for t in (token, self.root)], [401, 200])
+
+    def test_a_note_is_text(self):
+        file = self.file + "2"
+        r = self.tool("create", "--role", "admin", "--prefix", "", "--note", b"caf\xe9", code=2, file=file)
+        self.assertIn("--note: must be UTF-8", r.stderr)
+        token = self.create("--role", "admin", "--prefix", "", "--note", "café", file=file)
+        with open(file, "ab") as f:  # by hand
+            f.write(b"other role=admin prefix= sha256=%064d note=caf\xe9\n" % 1)
+        for output in ("table", "json"):
+            text = self.tool("list", "-o", output, file=file).stdout
+            for expected in (token.id, "café", "other"):
+                self.assertIn(expected, text)
 
     def test_list(self):
         file = self.file + "2"

@@ -4,10 +4,11 @@ Every other test's directory is checked when its daemon has ended (harness.py), 
 import os
 import shutil
 import sqlite3
+import subprocess
 import tempfile
 import unittest
 
-from harness import Daemon, check
+from harness import BINARY, Daemon, check
 
 
 
@@ -199,6 +200,21 @@ class Check(unittest.TestCase):
         self.says(3, "is damaged: .*is not a database of greedylrd")
         r = check(path)
         self.assertEqual((r.returncode, r.stdout), (3, "%s cannot be read: %s is not a directory.\n" % (path, path)))
+
+    def test_what_lies_beside_is_a_file(self):
+        """What would hold up whoever opens it, or what a daemon cannot use, is told and not opened."""
+        for name in ("lock", "greedylr.db-wal", "greedylr.db-shm", "greedylr.db-journal"):
+            for make in (lambda p: os.mkfifo(p, 0o600), os.mkdir, lambda p: os.symlink("nowhere", p)):
+                path = os.path.join(os.path.dirname(self.copy(self.stopped)), name)
+                if os.path.exists(path):
+                    os.remove(path)
+                make(path)
+                r = subprocess.run([BINARY, "--check", self.folder], capture_output=True, text=True, timeout=20)
+                self.assertEqual(r.returncode, 3, (name, r.stdout))
+                self.assertIn(path, r.stdout)
+                r = subprocess.run([BINARY, "--data-dir", self.folder, "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=20)
+                self.assertEqual(r.returncode, 3, (name, r.stderr))
+                self.assertIn(path, r.stderr)
 
     @unittest.skipIf(os.geteuid() == 0 and not shutil.which("setpriv"), "needs setpriv to be somebody else")
     def test_no_permission(self):
