@@ -44,6 +44,22 @@ static int taken(const char *file, struct error *err)
     return error_set(err, ST_CONFIG_INVALID, "%s exists already; give another name, or remove it", file);
 }
 
+/* In the data directory a name may be one that the database itself uses, now or later: a log, a journal. */
+static int check_place(const char *dir, const char *file, struct error *err)
+{
+    const char *slash = strrchr(file, '/');
+    char parent[4096] = ".";
+    struct stat own, place;
+
+    if (slash && (size_t)snprintf(parent, sizeof(parent), "%.*s", slash == file ? 1 : (int)(slash - file),
+                                  file) >= sizeof(parent))
+        return error_set(err, ST_CONFIG_INVALID, "the name of the backup is too long");
+    if (stat(dir, &own) || stat(parent, &place) || own.st_dev != place.st_dev || own.st_ino != place.st_ino)
+        return 0;
+    return error_set(err, ST_CONFIG_INVALID,
+                     "%s is in the data directory; put the backup elsewhere, best on another disk", file);
+}
+
 /* Byte 0 is locked, and no byte that SQLite would lock. */
 static int copy_open(const char *file, struct copy *c, struct error *err)
 {
@@ -130,8 +146,9 @@ int store_backup(const char *dir, const char *file, const struct inspector *in, 
     struct copy c = {.fd = -1};
     struct snapshot s;
     int64_t version;
-    int rc = copy_open(file, &c, err);
+    int rc = check_place(dir, file, err);
 
+    if (!rc) rc = copy_open(file, &c, err);
     if (rc) return rc;
     rc = snapshot_open(dir, &s, err);
     if (!rc) {

@@ -115,6 +115,21 @@ class Backup(unittest.TestCase):
         self.assertEqual(d.ok("GET", "/v1/jobs/b")["state"]["open_round"]["missing"], [0])
         self.assertEqual(d.ok("POST", "/v1/jobs/b:report", {"step": 2, "rank": 0, "loss": 1})["revision"], 2)
 
+    def test_not_into_the_data_directory(self):
+        """Where a daemon that starts may take it for a log of its own."""
+        d = Daemon(data=self.folder).start()
+        fill(d)
+        d.stop()
+        before = contents(self.folder)
+        for name in ("greedylr.db-wal", "greedylr.db-journal", "copy.db"):
+            for file in (os.path.join(self.folder, name), os.path.join(self.top, ".", "data", name)):
+                r = backup(self.folder, file)
+                self.assertEqual(r.returncode, 2, r)
+                self.assertIn("%s is in the data directory; put the backup elsewhere" % file, r.stderr)
+        r = backup(".", "greedylr.db-journal", cwd=self.folder)
+        self.assertEqual(r.returncode, 2, r)
+        self.assertEqual(contents(self.folder), before)
+
     def test_nothing_is_written_over(self):
         d = Daemon(data=self.folder).start()
         fill(d)
