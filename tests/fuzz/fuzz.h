@@ -80,4 +80,16 @@ static inline char *take_rest(struct input *in, size_t *len)
     return text;
 }
 
+/* The rest as bytes: nothing lies behind them, so that reading one too many is seen. */
+static inline uint8_t *take_bytes(struct input *in, size_t *len)
+{
+    uint8_t *bytes = malloc(in->left ? in->left : 1);
+
+    MUST(bytes, "out of memory");
+    if (in->left) memcpy(bytes, in->at, in->left);
+    *len = in->left;
+    in->left = 0;
+    return bytes;
+}
+
 #endif

@@ -10,11 +10,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct rpc_call call;
     struct error err = {0};
     size_t len;
-    char *bytes = take_rest(&in, &len);
+    uint8_t *bytes = take_bytes(&in, &len);
     struct rpc_request request = {.method = "POST",
                                   .target = "/",
                                   .content_type = "application/proto",
-                                  .body = (const uint8_t *)bytes,
+                                  .body = bytes,
                                   .len = len,
                                   .max_entries = 100};
 

@@ -5,6 +5,16 @@
 
 #include "greedylr/v1/scheduler.pb-c.h"
 
+/* What was accepted is one envelope and nothing else. */
+static void must_be_enveloped(const struct rpc_request *request)
+{
+    const uint8_t *b = request->body;
+
+    MUST(request->len >= 5 && !b[0], "%zu bytes", request->len);
+    size_t says = (size_t)b[1] << 24 | (size_t)b[2] << 16 | (size_t)b[3] << 8 | b[4];
+    MUST(says == request->len - 5, "the envelope says %zu of %zu bytes", says, request->len);
+}
+
 /* A decision as one message of the stream; then the end. */
 static void answer_stream(const struct rpc_call *call)
 {
@@ -48,7 +58,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             rc = route_decode(&request.rpc, &route, &call, &err);
             if (!rc) {
                 must_be_a_call(&call);
-                if (method->streaming) answer_stream(&call);
+                if (method->streaming) {
+                    must_be_enveloped(&request.rpc);
+                    answer_stream(&call);
+                }
                 rpc_call_clear(&call);
             }
         }

@@ -98,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct input in = {data, size};
     uint8_t kind = take_u8(&in);
     size_t len;
-    uint8_t *bytes = (uint8_t *)take_rest(&in, &len);
+    uint8_t *bytes = take_bytes(&in, &len);
 
     if (kind % (SPECS + 2) < SPECS)
         try_state(specs[kind % (SPECS + 2)], bytes, len);

@@ -16,7 +16,7 @@ struct request {
     struct rpc_request rpc;
     char *lines[REQUEST_LINES]; /* owned; the first is the method and the target */
     size_t n;
-    char *body;
+    uint8_t *body;
 };
 
 static inline void request_header(struct rpc_request *rpc, char *line)
@@ -67,8 +67,8 @@ static inline bool request_take(struct input *in, struct request *out)
         if (!*line) break;
         request_header(&out->rpc, line);
     }
-    out->body = take_rest(in, &out->rpc.len);
-    out->rpc.body = (const uint8_t *)out->body;
+    out->body = take_bytes(in, &out->rpc.len);
+    out->rpc.body = out->body;
     out->rpc.max_entries = 100;
     return true;
 }
