@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rc) {
         must_tell(&err, rc);
         MUST(rc == ST_CONFIG_INVALID, "%s", err.message);
-    } else if (!options.help && !options.version) {
+    } else if (!options.help && !options.version && !options.check && !options.backup[0]) {
         char *text = NULL;
         size_t len;
         FILE *out = open_memstream(&text, &len);
