@@ -107,7 +107,7 @@ else
     stage build-tsan make $jobs BUILD=$tsan SANITIZE=thread CFLAGS='-O1 -g' WERROR=1 $tsan/greedylrd $tsan/unit-plain
     stage unit-asan-ubsan unit_plain $asan
     stage unit-tsan unit_tsan $tsan
-    stage fuzz make fuzz
+    stage fuzz make fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-5}"
     stage model $gcc/model --count "${SCHEDULES:-3000}"
     stage model-asan-ubsan $asan/model --count "${ASAN_SCHEDULES:-200}"
     stage power-loss $gcc/power --count "${CRASHES:-2000}"
