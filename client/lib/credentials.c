@@ -1,8 +1,9 @@
 /* Files are read when a client is opened; the token's once more when the daemon refuses what it had. */
 #include "lib/credentials.h"
 
+#include "lib/fail.h"
+
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,17 +12,6 @@
 /* Bytes of the longest token, with its NUL. */
 #define TOKEN_MAX   1024
 #define CA_FILE_MAX (4 << 20)
-
-static int fail(char *error, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static int fail(char *error, size_t size, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(error, size, fmt, ap);
-    va_end(ap);
-    return -1;
-}
 
 static const char *from_environment(const char *name)
 {
@@ -55,7 +45,7 @@ static int read_token(const char *path, char token[TOKEN_MAX], char *error, size
 
     FILE *file = fopen(path, "re");
     if (!file || fstat(fileno(file), &info)) {
-        fail(error, size, "token file %s: %s", path, strerror(errno));
+        fail_with(error, size, "token file %s: %s", path, strerror(errno));
         if (file) fclose(file);
         return -1;
     }
@@ -64,25 +54,26 @@ static int read_token(const char *path, char token[TOKEN_MAX], char *error, size
     bool cut = goes_on(token, file);
     fclose(file);
     token[strcspn(token, "\r\n")] = '\0';
-    if (cut) return fail(error, size, "token file %s: its first line is longer than any token", path);
-    if (open_to_all) return fail(error, size, "token file %s: everybody may read it; chmod o-r it", path);
-    return token[0]
-               ? 0
-               : fail(error, size, "token file %s: its first line has to be a token, and is empty", path);
+    if (cut) return fail_with(error, size, "token file %s: its first line is longer than any token", path);
+    if (open_to_all)
+        return fail_with(error, size, "token file %s: everybody may read it; chmod o-r it", path);
+    return token[0] ? 0
+                    : fail_with(error, size, "token file %s: its first line has to be a token, and is empty",
+                                path);
 }
 
 static int use_token(struct credentials *c, const char *token, char *error, size_t size)
 {
     for (const char *at = token; *at; at++) /* it becomes a header, and must not begin another */
         if (*at <= ' ' || *at > '~')
-            return fail(error, size,
-                        "token: has a character that is not printable ASCII at position %zu; use it as "
-                        "greedylr token create printed it",
-                        (size_t)(at - token));
+            return fail_with(error, size,
+                             "token: has a character that is not printable ASCII at position %zu; use it as "
+                             "greedylr token create printed it",
+                             (size_t)(at - token));
     free(c->authorization);
     if (asprintf(&c->authorization, "Authorization: Bearer %s", token) >= 0) return 0;
     c->authorization = NULL;
-    return fail(error, size, "out of memory");
+    return fail_with(error, size, "out of memory");
 }
 
 static int use_token_file(struct credentials *c, char *error, size_t size)
@@ -119,7 +110,7 @@ static int check_ca_file(const char *path, char *error, size_t size)
     char line[256];
     bool found = false;
 
-    if (!file) return fail(error, size, "CA file %s: %s", path, strerror(errno));
+    if (!file) return fail_with(error, size, "CA file %s: %s", path, strerror(errno));
     for (long read = 0; !found && read < CA_FILE_MAX && fgets(line, sizeof line, file);) {
         read += (long)strlen(line) + 1;
         found = strstr(line, "-----BEGIN CERTIFICATE-----") ||
@@ -128,7 +119,7 @@ static int check_ca_file(const char *path, char *error, size_t size)
     fclose(file);
     return found
                ? 0
-               : fail(
+               : fail_with(
                      error, size,
                      "CA file %s: has no certificate in PEM form; give the certificate of the authority that "
                      "signed the daemon's",
@@ -145,16 +136,16 @@ int credentials_take(struct credentials *c, const struct credentials_given *give
     if (!token && !token_file) token_file = from_environment("GREEDYLR_TOKEN_FILE");
     if (!ca_file) ca_file = from_environment("GREEDYLR_CA_FILE");
     if (accepted && !credentials_may_be_read())
-        return fail(error, size, "GREEDYLR_INSECURE: can only be no-tls, got \"%.100s\"", accepted);
+        return fail_with(error, size, "GREEDYLR_INSECURE: can only be no-tls, got \"%.100s\"", accepted);
     if (token && *token && use_token(c, token, error, size)) return -1;
     if (!token && token_file) {
         c->token_file = strdup(token_file);
-        if (!c->token_file) return fail(error, size, "out of memory");
+        if (!c->token_file) return fail_with(error, size, "out of memory");
         if (use_token_file(c, error, size)) return -1;
     }
     if (!ca_file) return 0;
     c->ca_file = strdup(ca_file);
-    return c->ca_file ? check_ca_file(ca_file, error, size) : fail(error, size, "out of memory");
+    return c->ca_file ? check_ca_file(ca_file, error, size) : fail_with(error, size, "out of memory");
 }
 
 void credentials_clear(struct credentials *c)

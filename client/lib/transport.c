@@ -3,6 +3,7 @@
  */
 #include "lib/transport.h"
 
+#include "lib/fail.h"
 #include "lib/bytes.h"
 #include "lib/clock.h"
 #include "lib/sse.h"
@@ -11,7 +12,6 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,17 +36,6 @@ struct transport {
     char detail[CURL_ERROR_SIZE];
     char error[1024];
 };
-
-static int fail(char *error, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static int fail(char *error, size_t size, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(error, size, fmt, ap);
-    va_end(ap);
-    return -1;
-}
 
 static char *join(const char *a, const char *b)
 {
@@ -74,12 +63,12 @@ static int take_unix_url(struct transport *t, char *error, size_t size)
     const char *path = t->url + strlen("unix:");
 
     if (path[0] != '/')
-        return fail(error, size, "url: \"%s\" has to name an absolute path, like unix:/run/greedylrd.sock",
-                    t->url);
+        return fail_with(error, size,
+                         "url: \"%s\" has to name an absolute path, like unix:/run/greedylrd.sock", t->url);
     t->socket = strdup(path);
     t->base = strdup("http://localhost");
     t->direct = true;
-    return t->socket && t->base ? 0 : fail(error, size, "out of memory");
+    return t->socket && t->base ? 0 : fail_with(error, size, "out of memory");
 }
 
 /* What curl takes for a URL may be more than a daemon's address; the rest is refused instead of half used. */
@@ -99,12 +88,13 @@ static int check_http_url(struct transport *t, CURLU *parsed, char *error, size_
     for (size_t i = 0; i < sizeof unwanted / sizeof *unwanted; i++) {
         if (curl_url_get(parsed, unwanted[i].part, &text, 0)) continue;
         curl_free(text);
-        return fail(error, size, "url: must not have %s", unwanted[i].why);
+        return fail_with(error, size, "url: must not have %s", unwanted[i].why);
     }
     if (curl_url_get(parsed, CURLUPART_SCHEME, &text, 0)) text = NULL;
     bool web = text && (!strcmp(text, "http") || !strcmp(text, "https"));
     curl_free(text);
-    if (!web) return fail(error, size, "url: \"%s\" must begin with http://, https:// or unix:/", t->url);
+    if (!web)
+        return fail_with(error, size, "url: \"%s\" must begin with http://, https:// or unix:/", t->url);
     if (!curl_url_get(parsed, CURLUPART_HOST, &text, 0)) {
         t->direct = is_loopback(text);
         curl_free(text);
@@ -116,15 +106,15 @@ static int take_http_url(struct transport *t, char *error, size_t size)
 {
     CURLU *parsed = curl_url();
 
-    if (!parsed) return fail(error, size, "out of memory");
+    if (!parsed) return fail_with(error, size, "out of memory");
     CURLUcode code = curl_url_set(parsed, CURLUPART_URL, t->url, CURLU_NON_SUPPORT_SCHEME);
-    int result = code ? fail(error, size, "url: \"%s\": %s; it should look like %s", t->url,
-                             curl_url_strerror(code), DEFAULT_URL)
+    int result = code ? fail_with(error, size, "url: \"%s\": %s; it should look like %s", t->url,
+                                  curl_url_strerror(code), DEFAULT_URL)
                       : check_http_url(t, parsed, error, size);
     curl_url_cleanup(parsed);
     if (result) return result;
     t->base = strdup(t->url);
-    return t->base ? 0 : fail(error, size, "out of memory");
+    return t->base ? 0 : fail_with(error, size, "out of memory");
 }
 
 static int take_url(struct transport *t, const char *url, char *error, size_t size)
@@ -132,7 +122,7 @@ static int take_url(struct transport *t, const char *url, char *error, size_t si
     if (!url) url = getenv("GREEDYLR_URL");
     if (!url || !*url) url = DEFAULT_URL;
     t->url = strdup(url);
-    if (!t->url) return fail(error, size, "out of memory");
+    if (!t->url) return fail_with(error, size, "out of memory");
     size_t len = strlen(t->url);
     while (len > 1 && t->url[len - 1] == '/')
         t->url[--len] = '\0';
@@ -147,7 +137,7 @@ static int check_way(const struct transport *t, char *error, size_t size)
     if (!t->credentials.authorization || t->direct || !strncasecmp(t->url, "https:", 6) ||
         credentials_may_be_read())
         return 0;
-    return fail(
+    return fail_with(
         error, size,
         "url: \"%s\" would carry the token for everybody on the network to read; use https://, or accept "
         "that by name with GREEDYLR_INSECURE=no-tls",
@@ -168,13 +158,13 @@ int transport_new(const char *url, const struct credentials_given *given, struct
     *out = NULL;
     pthread_once(&once, init_curl);
     struct transport *t = calloc(1, sizeof *t);
-    if (!t) return fail(error, size, "out of memory");
+    if (!t) return fail_with(error, size, "out of memory");
     if (take_url(t, url, error, size) ||
         credentials_take(&t->credentials, given ? given : &nothing, error, size) || check_way(t, error, size))
         goto err;
     t->curl = curl_easy_init();
     if (!t->curl) {
-        fail(error, size, "libcurl does not start: out of memory");
+        fail_with(error, size, "libcurl does not start: out of memory");
         goto err;
     }
     *out = t;
@@ -316,8 +306,8 @@ static int no_answer(struct transport *t, CURLcode code)
     if (t->timed_out && strstr(detail, "SSL connection"))
         remedy = "does it speak TLS?  The URL begins with https://";
     if (t->error[0]) return -1; /* a callback knew better */
-    return fail(t->error, sizeof t->error, "no answer from %s: %s%s%s", t->url, detail, remedy ? "; " : "",
-                remedy ? remedy : "");
+    return fail_with(t->error, sizeof t->error, "no answer from %s: %s%s%s", t->url, detail,
+                     remedy ? "; " : "", remedy ? remedy : "");
 }
 
 struct collecting {
@@ -330,8 +320,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
     struct collecting *c = arg;
 
     if (bytes_add(&c->body, bytes, size * n, TRANSPORT_REPLY_MAX)) return size * n;
-    fail(c->t->error, sizeof c->t->error, "%s: no memory for the answer, or it is longer than %u MiB",
-         c->t->url, TRANSPORT_REPLY_MAX >> 20);
+    fail_with(c->t->error, sizeof c->t->error, "%s: no memory for the answer, or it is longer than %u MiB",
+              c->t->url, TRANSPORT_REPLY_MAX >> 20);
     return 0;
 }
 
@@ -355,7 +345,7 @@ static int take_reply(struct transport *t, struct bytes *body, struct transport_
         return 0;
     }
     transport_reply_clear(out);
-    return fail(t->error, sizeof t->error, "out of memory");
+    return fail_with(t->error, sizeof t->error, "out of memory");
 }
 
 static int call_once(struct transport *t, const char *method, const char *path, const char *body,
@@ -368,7 +358,7 @@ static int call_once(struct transport *t, const char *method, const char *path, 
     *out = (struct transport_reply){0};
     char *url = join(t->base, path);
     if (!url || !add_headers(t, &headers, accept ? accept : "application/json", body)) {
-        fail(t->error, sizeof t->error, "out of memory");
+        fail_with(t->error, sizeof t->error, "out of memory");
         goto done;
     }
     set_up(t, url, headers, on_body, &collecting);
@@ -419,17 +409,17 @@ static size_t on_stream(char *bytes, size_t size, size_t n, void *arg)
     if (s->status != 200) return bytes_add(&s->refusal, bytes, size * n, SSE_MAX) ? size * n : 0;
     curl_easy_getinfo(s->t->curl, CURLINFO_CONTENT_TYPE, &type);
     if (!type || strncasecmp(type, "text/event-stream", strlen("text/event-stream"))) {
-        fail(s->t->error, sizeof s->t->error,
-             "%s answers with %s instead of an event stream; is it greedylrd?", s->t->url,
-             type ? type : "something");
+        fail_with(s->t->error, sizeof s->t->error,
+                  "%s answers with %s instead of an event stream; is it greedylrd?", s->t->url,
+                  type ? type : "something");
         return 0;
     }
     switch (sse_feed(&s->sse, bytes, size * n, s->on_event, s->arg)) {
     case SSE_MORE: return size * n;
     case SSE_STOPPED: s->stopped = true; return 0;
     default:
-        fail(s->t->error, sizeof s->t->error, "%s: no memory for an event, or it is longer than %u MiB",
-             s->t->url, SSE_MAX >> 20);
+        fail_with(s->t->error, sizeof s->t->error, "%s: no memory for an event, or it is longer than %u MiB",
+                  s->t->url, SSE_MAX >> 20);
         return 0;
     }
 }
@@ -442,9 +432,9 @@ static int on_progress(void *arg, curl_off_t total, curl_off_t now, curl_off_t u
     s->stopped = s->t->on_idle && s->t->on_idle(s->t->idle_arg);
     if (s->stopped) return 1;
     if (clock_ms() - s->heard_ms < STREAM_SILENCE_MS) return 0;
-    fail(s->t->error, sizeof s->t->error,
-         "%s: the stream was silent for %d s; watch again from its last event", s->t->url,
-         STREAM_SILENCE_MS / 1000);
+    fail_with(s->t->error, sizeof s->t->error,
+              "%s: the stream was silent for %d s; watch again from its last event", s->t->url,
+              STREAM_SILENCE_MS / 1000);
     return 1;
 }
 
@@ -468,7 +458,7 @@ static int stream_once(struct transport *t, const char *path, const char *last_e
 
     if (!url || (last_event_id && !resume) || !add_headers(t, &headers, "text/event-stream", false) ||
         (resume && !add_header(&headers, resume))) {
-        fail(t->error, sizeof t->error, "out of memory");
+        fail_with(t->error, sizeof t->error, "out of memory");
         goto done;
     }
     set_up(t, url, headers, on_stream, s);

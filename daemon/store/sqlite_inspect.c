@@ -161,26 +161,27 @@ static int inspect(struct snapshot *s, const char *dir, const struct inspector *
     return rc;
 }
 
+/* rc: what opening it came to. */
+static int inspect_opened(int rc, struct snapshot *s, const char *dir, const struct inspector *in,
+                          struct inspected *out, struct error *err)
+{
+    *out = (struct inspected){0};
+    if (rc) return rc;
+    rc = inspect(s, dir, in, out, err);
+    snapshot_close(s);
+    return rc;
+}
+
 int store_inspect(const char *dir, const struct inspector *in, struct inspected *out, struct error *err)
 {
     struct snapshot s;
-    int rc = snapshot_open(dir, &s, err);
 
-    *out = (struct inspected){0};
-    if (rc) return rc;
-    rc = inspect(&s, dir, in, out, err);
-    snapshot_close(&s);
-    return rc;
+    return inspect_opened(snapshot_open(dir, &s, err), &s, dir, in, out, err);
 }
 
 int store_inspect_file(const char *path, const struct inspector *in, struct inspected *out, struct error *err)
 {
     struct snapshot s;
-    int rc = snapshot_open_file(path, &s, err);
 
-    *out = (struct inspected){0};
-    if (rc) return rc;
-    rc = inspect(&s, NULL, in, out, err);
-    snapshot_close(&s);
-    return rc;
+    return inspect_opened(snapshot_open_file(path, &s, err), &s, NULL, in, out, err);
 }
