@@ -57,7 +57,7 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 # Generated sources are kept: headers are included long after they were made.
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all help clean unit install uninstall deps demo check check-fast compile_commands \
+.PHONY: all help clean unit install uninstall deps demo check check-all check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client model \
         fuzz fuzz-build fuzz-targets coverage tidy cppcheck compare compare-quick soak
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
@@ -66,6 +66,7 @@ help:
 	@echo 'make             build $(BUILD)/greedylrd, $(BUILD)/greedylr, $(BUILD)/libgreedylr.{a,so} and the examples in C'
 	@echo 'make demo        install what is missing, build, train a real model with the daemon (under 3 minutes)'
 	@echo 'make check       install what is missing, build and run every test (about 10 minutes)'
+	@echo 'make check-all   the same, and what takes too long for every change'
 	@echo 'make check-fast  unit tests and the quick integration tests (under a minute)'
 	@echo 'make model       100,000 random schedules of ranks, rewinds and crashes against a model (about 10 minutes);'
 	@echo '                 COUNT=n, or SEED=n shows one of them'
@@ -324,6 +325,11 @@ compare compare-quick:
 check:
 	@$(MAKE) --no-print-directory deps
 	@tests/check.sh all
+
+# And what takes too long for every change.
+check-all:
+	@$(MAKE) --no-print-directory deps
+	@tests/check.sh more
 
 # The inner loop: no installation, one compiler, no sanitizers, no kills.
 check-fast:

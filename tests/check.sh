@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the checks and counts them; `make check` calls it with "all", `make check-fast` with "fast".
+# Runs the checks and counts them; `make check` calls it with "all", `make check-fast` with "fast", and
+# `make check-all` with "more": all, and then what takes too long for every change.
 # Each stage's output goes to build/check/STAGE.log and is shown if the stage fails.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -87,6 +88,7 @@ unit_tsan() { # BUILD
         --not '*failing*' --not '*full_disk*' --not '*retries*'
 }
 
+slow_under_asan='test_backlog.py test_compare.py test_python_ddp.py test_python_torch.py test_training.py'
 gcc=build/gcc clang=build/clang asan=build/asan tsan=build/tsan
 if [ "$mode" = fast ]; then
     stage include-directions tests/check-includes.sh
@@ -117,12 +119,15 @@ else
     stage integration tests tests/integration $gcc
     stage crash-kill9 tests tests/crash $gcc
     stage interop interop $gcc
-    # Without those in which PyTorch takes the time, or 50,000 reports: make soak PART=asan runs all.
-    SKIP='test_backlog.py test_compare.py test_python_ddp.py test_python_torch.py test_training.py' \
-        stage integration-asan-ubsan tests tests/integration $asan
+    # Without those in which PyTorch takes the time, or 50,000 reports.
+    SKIP=$slow_under_asan stage integration-asan-ubsan tests tests/integration $asan
     stage interop-asan-ubsan interop $asan
     stage integration-tsan tests tests/integration $tsan test_in_flight.py test_rounds.py test_service.py test_watch.py
     KILLS=${ASAN_KILLS:-20} stage crash-kill9-asan-ubsan tests tests/crash $asan
+fi
+if [ "$mode" = more ]; then
+    # The integration tests left out above.
+    stage integration-asan-slow tests tests/integration $asan $slow_under_asan
 fi
 [ "$skipped" = 0 ] || echo "$skipped skipped, named above"
 echo "$passed passed, $failed failed"
