@@ -40,7 +40,13 @@ RPC_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard daemon/rpc/*.c))
 STORE_O  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard daemon/store/*.c))
 SERVER_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard daemon/server/*.c))
 MAIN_O   := $(BUILD)/obj/daemon/server/main.o
-DAEMON_O := $(CORE_O) $(RPC_O) $(STORE_O) $(SERVER_O) $(GEN_O)
+DAEMON_O := $(CORE_O) $(RPC_O) $(STORE_O) $(SERVER_O) $(GEN_O) $(BUILD)/gen/web_assets.o
+
+# The dashboard's files, and the charts of Debian's libjs-dygraphs, as PATH=FILE.
+DYGRAPHS   := /usr/share/javascript/dygraphs
+WEB_FILES  := $(wildcard daemon/web/*.css daemon/web/*.js daemon/web/*.svg)
+WEB_ASSETS := =daemon/web/index.html $(foreach f,$(WEB_FILES),web/$(notdir $f)=$f) \
+              $(foreach f,dygraph.min.js dygraph.min.css,web/$f=$(DYGRAPHS)/$f)
 
 # The client sees nothing of the daemon.  Position independent, and hidden unless greedylr.h says otherwise.
 CLIENT_CPPFLAGS = -D_GNU_SOURCE -DGREEDYLRD_VERSION='"$(VERSION)"' -Iclient $(CPPFLAGS)
@@ -99,6 +105,13 @@ $(BUILD)/gen/greedylr/%.pb-c.c $(BUILD)/gen/greedylr/%.pb-c.h &: proto/greedylr/
 $(BUILD)/gen/google/%.pb-c.c $(BUILD)/gen/google/%.pb-c.h &: /usr/include/google/%.proto
 	@mkdir -p $(BUILD)/gen
 	protoc-c -I /usr/include --c_out=$(BUILD)/gen $<
+
+# One file that changed makes all of the table again.
+$(BUILD)/gen/web_assets.c: daemon/web/embed.sh $(foreach a,$(WEB_ASSETS),$(lastword $(subst =, ,$a)))
+	@mkdir -p $(@D)
+	daemon/web/embed.sh $(BUILD)/gen/web $(WEB_ASSETS) >$@
+$(BUILD)/gen/web_assets.o: $(BUILD)/gen/web_assets.c daemon/server/web.h
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
 # ---- Client ----
 
@@ -189,7 +202,7 @@ uninstall:
 # Compilers and the libraries of the README's table.
 DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev libprotobuf-c-dev \
               protobuf-c-compiler protobuf-compiler libprotobuf-dev uthash-dev libsystemd-dev \
-              libcurl4-gnutls-dev libgnutls28-dev
+              libcurl4-gnutls-dev libgnutls28-dev libjs-dygraphs
 # The demo's training run and its curl lines; the training is a test as well.
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
 # Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, npm for buf (below).

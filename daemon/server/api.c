@@ -6,6 +6,7 @@
 #include "server/api_impl.h"
 
 #include "server/metrics.h"
+#include "server/web.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,24 +139,12 @@ static void plain_version(struct api *api, struct http_request *http)
     send_text(http, 200, "application/json", text, sizeof(text) - 1);
 }
 
-static void plain_root(struct api *api, struct http_request *http)
-{
-    static const char text[] =
-        "greedylrd " GREEDYLRD_VERSION ": a learning-rate scheduler for training jobs.\n"
-        "Try:  curl -s HOST/v1/jobs/demo:report -d '{\"step\":1,\"loss\":2.31,\"lr\":0.1}'\n"
-        "Also: GET /v1/jobs, /v1/jobs/demo, /v1/jobs/demo/lr, /v1/jobs/demo/decisions,\n"
-        "      /readyz?verbose, /metrics, /version\n";
-
-    (void)api;
-    send_text(http, 200, "text/plain; charset=utf-8", text, sizeof(text) - 1);
-}
-
 static const struct plain_row {
     const char *path;
     plain_handler *handle;
 } plain_paths[] = {
     {"/livez", plain_livez},     {"/readyz", plain_readyz},   {"/healthz", plain_readyz},
-    {"/metrics", plain_metrics}, {"/version", plain_version}, {"/", plain_root},
+    {"/metrics", plain_metrics}, {"/version", plain_version},
 };
 
 static const struct plain_row *find_plain(const char *target)
@@ -181,18 +170,23 @@ static enum rpc_face face_of(const char *target)
     return strncmp(target, "/greedylr.v1.", 13) ? FACE_REST : FACE_CONNECT;
 }
 
+static int64_t admit_read(struct http_request *http)
+{
+    struct error err;
+
+    if (is_read(http_method(http))) return 0;
+    (void)error_set(&err, ST_METHOD_NOT_ALLOWED, "method: %s is not served here; use GET", http_method(http));
+    api_send_error(http, &err, FACE_REST, "GET, HEAD");
+    return -1;
+}
+
 /* Metrics are for this machine, or for who may look. */
 static int64_t admit_plain(struct api *api, struct http_request *http, const struct plain_row *plain)
 {
     struct auth_token *token;
     struct error err;
 
-    if (!is_read(http_method(http))) {
-        (void)error_set(&err, ST_METHOD_NOT_ALLOWED, "method: %s is not served here; use GET",
-                        http_method(http));
-        api_send_error(http, &err, FACE_REST, "GET, HEAD");
-        return -1;
-    }
+    if (admit_read(http)) return -1;
     if (plain->handle != plain_metrics || http_is_loopback_or_unix(http)) return 0;
     if (api_authorize(api, http, ROLE_OBSERVE, plain->path, &token, &err)) {
         api_send_error(http, &err, FACE_REST, NULL);
@@ -244,6 +238,7 @@ static int64_t on_admit(void *arg, struct http_request *http)
 
     if (guard_check(http, api->config.guard, &err)) goto refuse;
     if (plain) return admit_plain(api, http, plain);
+    if (web_find(target)) return admit_read(http);
     if (route_match(http_method(http), target, &route, &allow, &err)) goto refuse;
     if (api_authorize(api, http, route.method->role, route.method->name, &token, &err)) goto refuse;
     x = exchange_new(api, http, &route, token);
@@ -345,17 +340,22 @@ static void on_handle(void *arg, struct http_request *http)
 {
     struct api *api = arg;
     struct exchange *x = http_user(http); /* closed frees it */
+    const struct plain_row *plain = x ? NULL : find_plain(http_target(http));
     struct error err;
 
-    if (!x) {
-        find_plain(http_target(http))->handle(api, http);
+    if (plain) {
+        plain->handle(api, http);
         return;
     }
     if (http_is_reserve(http)) {
         (void)error_limit(&err, LIMIT_CONNECTIONS, ST_OVERLOADED,
                           "there are as many connections as --max-connections allows; repeat the request "
                           "in a moment");
-        api_send_error(http, &err, x->route.face, NULL);
+        api_send_error(http, &err, x ? x->route.face : FACE_REST, NULL);
+        return;
+    }
+    if (!x) {
+        web_answer(web_find(http_target(http)), http);
         return;
     }
     if (api_check_token(x, &err)) {

@@ -281,8 +281,10 @@ void http_respond(struct http_request *req, const struct http_response *response
 {
     void *body = (void *)(uintptr_t)(response->len ? response->body : "");
     bool take = response->take && response->len;
-    struct MHD_Response *built = MHD_create_response_from_buffer(
-        response->len, body, take ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *built = MHD_create_response_from_buffer(response->len, body,
+                                                                 take             ? MHD_RESPMEM_MUST_FREE
+                                                                 : response->keep ? MHD_RESPMEM_PERSISTENT
+                                                                                  : MHD_RESPMEM_MUST_COPY);
 
     if (response->take && !(take && built)) free((void *)(uintptr_t)response->body);
     http_take_response(req, built, response);

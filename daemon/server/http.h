@@ -61,7 +61,7 @@ struct http_handlers {
     const struct http_response *standby;
 };
 
-/* Everything is copied, but for a body that is taken. */
+/* Everything is copied, but for a body that is taken or kept. */
 struct http_response {
     int status;               /* 200 to 599 */
     const char *content_type; /* NULL: none */
@@ -70,6 +70,7 @@ struct http_response {
     const char *body; /* not sent for HEAD */
     size_t len;
     bool take;  /* the body is malloc'ed and becomes the server's */
+    bool keep;  /* the body outlives the server: not copied */
     bool close; /* the connection closes after this answer */
 };
 
