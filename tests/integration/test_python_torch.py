@@ -129,6 +129,26 @@ class Torch(RunTest):
         self.assertAlmostEqual(float(rate), 0.1 / 0.8 / 0.8, places=6)
         self.assertFalse(scheduler.last_decision["applied_mismatch"])
 
+    def test_where_the_ranks_tensors_travel(self):
+        """Sharded and offloading optimizers show parameters on the CPU, or none, whatever the backend moves."""
+        from unittest import mock
+
+        from greedylr.distributed import TorchRanks
+        gpu, cpu = self.torch.device("cuda", 3), self.torch.device("cpu")
+        for backend, device, want in (("gloo", gpu, cpu), ("gloo", None, cpu), ("nccl", self.torch.device("cuda", 1), self.torch.device("cuda", 1)),
+                                      ("nccl", cpu, gpu), ("nccl", None, gpu), ("undefined", cpu, cpu), ("undefined", gpu, gpu),
+                                      ("undefined", None, cpu), ("cpu:gloo,cuda:nccl", gpu, cpu)):
+            dist = mock.Mock(**{"get_rank.return_value": 0, "get_world_size.return_value": 2, "get_backend.return_value": backend})
+            with mock.patch.object(self.torch.cuda, "current_device", lambda: 3):
+                self.assertEqual(TorchRanks(dist, device)._device, want, (backend, device))
+        optimizer = self.optimizer()
+        scheduler = greedylr.GreedyLR(optimizer, "a", self.url)
+        self.assertEqual(scheduler._device(), cpu)
+        optimizer.param_groups[0]["params"] = []
+        self.assertEqual(scheduler._device(), cpu)
+        optimizer.param_groups[1]["params"] = []
+        self.assertIsNone(scheduler._device())
+
     def test_a_dead_daemon(self):
         self.d.kill()
         with self.assertLogs("greedylr", "WARNING"):
@@ -136,6 +156,7 @@ class Torch(RunTest):
             scheduler.step(1.0)
         self.assertEqual((scheduler.get_last_lr(), scheduler.missed, scheduler.last_decision), ([0.1, 0.01], 1, None))
         self.d.start()
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -53,7 +53,8 @@ def cut(text: str, size: int = 300) -> str:
 class TorchRanks:
     """The default process group of torch.distributed.
 
-    device: of the tensors that travel; None: the CPU where the backend has it, else the current accelerator.
+    device: of the optimizer's parameters, None where it shows none.  Tensors travel on the CPU where the backend has it,
+    else there.  NCCL has not, and parameters that were offloaded are on the CPU all the same: then on the current GPU.
     """
 
     def __init__(self, dist: Any, device: Optional[Any] = None) -> None:
@@ -61,7 +62,13 @@ class TorchRanks:
         self._torch, self._dist = torch, dist
         self.rank, self.size = int(dist.get_rank()), int(dist.get_world_size())
         backend = str(dist.get_backend()).lower()
-        self._device = "cpu" if any(name in backend for name in ("gloo", "mpi", "cpu")) else device
+        on_cpu = device is None or torch.device(device).type == "cpu"
+        if any(name in backend for name in ("gloo", "mpi", "cpu")):
+            self._device: Any = torch.device("cpu")
+        elif on_cpu and "nccl" in backend:
+            self._device = torch.device("cuda", torch.cuda.current_device())
+        else:
+            self._device = torch.device("cpu") if device is None else device
 
     def _tensor(self, data: bytes) -> Any:
         return self._torch.frombuffer(bytearray(data), dtype=self._torch.uint8).to(self._device)
@@ -87,7 +94,7 @@ class TorchRanks:
 def torch_ranks(device: Callable[[], Any]) -> Ranks:
     """The ranks of torch.distributed where it is initialised, else this process alone.
 
-    device: where tensors go whose backend moves none of the CPU's, asked for when needed.
+    device: of the optimizer's parameters or None, asked for when needed.
     """
     import torch.distributed as dist
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:

@@ -119,7 +119,8 @@ class GreedyLR(ReduceLROnPlateau):
         self._last_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def _device(self) -> Any:
-        return self.optimizer.param_groups[0]["params"][0].device
+        """Of the first parameter; None where no group shows one: ZeRO-3 of DeepSpeed empties them after each step."""
+        return next((p.device for group in self.optimizer.param_groups for p in group["params"]), None)
 
     @property
     def job(self) -> str:
