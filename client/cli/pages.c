@@ -144,7 +144,8 @@ static int show_all(struct pages *p, bool single)
 
 int run_pages(const struct invocation *in)
 {
-    bool single = json_object_get(in->request, "page_size") || json_object_get(in->request, "page_token");
+    bool single = json_object_get(in->request, "page_size") || json_object_get(in->request, "page_token") ||
+                  json_object_get(in->request, "max_points");
     struct pages p = {.in = in, .list = in->command->answer == ANSWER_JOBS ? "jobs" : "decisions"};
     int rc = picture_check(in);
 

@@ -13,6 +13,7 @@
 
 #define PAGE_DEFAULT 100
 #define PAGE_MAX     1000
+#define POINTS_MAX   2000
 
 /* Threads of libuv's pool. */
 #define POOL_THREADS 4

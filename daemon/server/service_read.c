@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define POINTS_BETWEEN_LOOKS 4096 /* at whether anybody still wants them */
+
 /* A page of something, on its way. */
 struct listing {
     struct offload base;
@@ -16,7 +18,10 @@ struct listing {
     uint32_t limit;
     uint32_t after_revision;
     void *items;
-    size_t n; /* up to limit + 1, if there is more */
+    size_t n;          /* up to limit + 1, if there is more */
+    struct thin *thin; /* while a history is thinned out */
+    uint32_t *chosen;  /* [limit] */
+    uint32_t seen;     /* points */
 };
 
 static struct listing *listing_of(struct offload *o)
@@ -61,18 +66,24 @@ static int keep_entry(void *arg, const struct store_entry *entry)
     return 0;
 }
 
+static struct store_decisions_query decisions_query(const struct listing *l)
+{
+    const Greedylr__V1__ListDecisionsRequest *request = (const void *)l->base.call->request;
+
+    return (struct store_decisions_query){.uid = l->uid,
+                                          .after_revision = l->after_revision,
+                                          .has_from = request->has_from_step,
+                                          .has_to = request->has_to_step,
+                                          .from_step = request->from_step,
+                                          .to_step = request->to_step,
+                                          .superseded = request->has_superseded && request->superseded,
+                                          .limit = l->limit + 1};
+}
+
 static void run_list_decisions(struct offload *o)
 {
-    const Greedylr__V1__ListDecisionsRequest *request = (const void *)o->call->request;
     struct listing *l = listing_of(o);
-    const struct store_decisions_query query = {.uid = l->uid,
-                                                .after_revision = l->after_revision,
-                                                .has_from = request->has_from_step,
-                                                .has_to = request->has_to_step,
-                                                .from_step = request->from_step,
-                                                .to_step = request->to_step,
-                                                .superseded = request->has_superseded && request->superseded,
-                                                .limit = l->limit + 1};
+    const struct store_decisions_query query = decisions_query(l);
     struct store_reader *reader = offload_reader(o);
     struct error err;
 
@@ -129,6 +140,67 @@ static void clear_decisions(struct offload *o)
 static const struct offload_kind list_decisions = {
     .run = run_list_decisions, .answer = answer_decisions, .clear = clear_decisions};
 
+/* The same with max_points: as many as a plot needs, of however many there are. */
+
+static int take_point(void *arg, const struct thin_point *point)
+{
+    struct listing *l = arg;
+
+    thin_add(l->thin, point);
+    return ++l->seen % POINTS_BETWEEN_LOOKS == 0 && offload_unwanted(&l->base);
+}
+
+static size_t choose_points(void *arg, const uint32_t **revisions)
+{
+    struct listing *l = arg;
+
+    *revisions = l->chosen;
+    return thin_choose(l->thin, l->chosen);
+}
+
+static void run_thin_decisions(struct offload *o)
+{
+    static const struct store_thinning how = {.point = take_point, .pick = choose_points, .each = keep_entry};
+    struct listing *l = listing_of(o);
+    const struct store_decisions_query query = decisions_query(l);
+    struct store_reader *reader = offload_reader(o);
+    struct error err;
+
+    if (!reader) return;
+    l->thin = malloc(thin_size(l->limit));
+    l->chosen = calloc(l->limit, sizeof(*l->chosen));
+    if (!l->thin || !l->chosen) {
+        (void)error_set(&o->err, ST_OUT_OF_MEMORY, "out of memory");
+        return;
+    }
+    thin_init(l->thin, l->limit);
+    if (store_thin_decisions(reader, &query, &how, l, &err) && !o->err.status) o->err = err;
+}
+
+static void clear_thinned(struct offload *o)
+{
+    clear_decisions(o);
+    free(listing_of(o)->thin);
+    free(listing_of(o)->chosen);
+}
+
+static const struct offload_kind thin_decisions = {
+    .run = run_thin_decisions, .answer = answer_decisions, .clear = clear_thinned};
+
+static int check_points(const Greedylr__V1__ListDecisionsRequest *request, struct error *err)
+{
+    if (!request->has_max_points) return 0;
+    if (request->has_page_size || (request->page_token && *request->page_token))
+        return error_set(err, ST_FIELD_INVALID,
+                         "%s: not together with max_points, which answers the whole range at once; leave one "
+                         "of them out",
+                         request->has_page_size ? "page_size" : "page_token");
+    if (request->max_points < THIN_MIN)
+        return error_set(err, ST_FIELD_INVALID, "max_points: must be at least %d, got %u", THIN_MIN,
+                         (unsigned)request->max_points);
+    return 0;
+}
+
 static int parse_revision_token(const char *token, uint32_t *out, struct error *err)
 {
     char *end = NULL;
@@ -155,17 +227,17 @@ void handle_list_decisions(struct service *service, struct call *call)
 
     if (service_find_durable(service, call->token, request->job, &job, &err)) goto fail;
     if (parse_revision_token(request->page_token, &after, &err)) goto fail;
-    if (request->has_max_points) {
-        (void)error_set(&err, ST_NOT_SERVED, "max_points: thinning out is not served by this version");
-        goto fail;
-    }
+    if (check_points(request, &err)) goto fail;
     l = calloc(1, sizeof(*l));
     if (l) {
         l->uid = job->uid;
         l->after_revision = after;
         l->limit = page_limit(request->has_page_size, request->page_size);
+        if (request->has_max_points)
+            l->limit = request->max_points < POINTS_MAX ? request->max_points : POINTS_MAX;
     }
-    offload_start(service, call, &list_decisions, (struct offload *)(void *)l);
+    offload_start(service, call, request->has_max_points ? &thin_decisions : &list_decisions,
+                  (struct offload *)(void *)l);
     return;
 
 fail:

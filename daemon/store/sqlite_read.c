@@ -25,6 +25,7 @@
     " FROM job LEFT JOIN temp.newest n ON n.uid=job.uid "                                                    \
     "LEFT JOIN log l ON l.seq=n.seq AND l.job=job.uid AND l.revision>job.revision "
 #define STATE_LIST "revision, step, action, state"
+#define POINT_LIST "revision, action, value, lrs"
 /* The filters of a listing; ?2 is what comes before the page. */
 #define HISTORY_WHERE                                                                                        \
     "job=?1 AND revision>?2 AND (?3 IS NULL OR step>=?3) AND (?4 IS NULL OR step<=?4) AND (?5 OR NOT "       \
@@ -76,6 +77,12 @@ static const char *const reader_sql[R_COUNT] = {
                         "EXISTS(SELECT 1 FROM job WHERE uid=?1) ORDER BY revision LIMIT ?6",
     [R_HISTORY_END] = "SELECT coalesce(max(revision),0) FROM decision WHERE job=?",
     [R_LOG] = "SELECT " DECISION_LIST " FROM log WHERE " HISTORY_WHERE,
+    /* Of steps: where the rows begin and end, from the index alone. */
+    [R_STEP_BOUNDS] = "SELECT min(revision), max(revision) FROM decision INDEXED BY decision_step WHERE "
+                      "job=?1 AND step>=?2 AND step<=?3 AND NOT superseded",
+    [R_POINTS] = "SELECT " POINT_LIST " FROM decision WHERE revision<=?7 AND " HISTORY_WHERE,
+    [R_POINTS_LOG] = "SELECT " POINT_LIST " FROM log WHERE revision<=?7 AND " HISTORY_WHERE,
+    [R_ENTRY] = "SELECT " DECISION_LIST " FROM decision WHERE job=?1 AND revision=?2",
 };
 
 /* The newest row of each job in the log, as long as jobs of the log are not in memory; else none. */
@@ -303,10 +310,9 @@ int store_find_request(struct store_reader *reader, uint64_t uid, const char *re
 
 typedef int (*entry_fn)(void *arg, const struct store_entry *entry);
 
-/* Hands out rows until there are no more or each() stops (*left = 0); takes what it handed out from *left. */
-static int list_entries(struct store_reader *reader, enum reader_statement which,
-                        const struct store_decisions_query *query, uint32_t after, uint32_t *left,
-                        entry_fn each, void *arg, struct error *err)
+int reader_list(struct store_reader *reader, enum reader_statement which,
+                const struct store_decisions_query *query, uint32_t after, uint32_t *left, entry_fn each,
+                void *arg, struct error *err)
 {
     sqlite3_stmt *s = reader_ready(reader, which);
     struct store_entry entry;
@@ -330,8 +336,7 @@ static int list_entries(struct store_reader *reader, enum reader_statement which
     return rc;
 }
 
-/* The newest revision the history has of the job: the log's rows up to it are folded already. */
-static int history_end(struct store_reader *reader, uint64_t uid, uint32_t *out, struct error *err)
+int reader_history_end(struct store_reader *reader, uint64_t uid, uint32_t *out, struct error *err)
 {
     sqlite3_stmt *s = reader_ready(reader, R_HISTORY_END);
     int rc;
@@ -348,22 +353,33 @@ static bool of_few_steps(const struct store_decisions_query *query)
            (query->to_step < query->from_step || query->to_step - query->from_step < FEW_STEPS);
 }
 
+int reader_begin(struct store_reader *reader, struct error *err)
+{
+    int rc = db_rollback(reader->db, err); /* one for which there was no memory */
+
+    return rc ? rc : db_run(reader_ready(reader, R_BEGIN), "reading the database", err);
+}
+
+int reader_end(struct store_reader *reader, int rc, struct error *err)
+{
+    if (rc) return db_rollback(reader->db, NULL) == ST_STORE_FAILED ? ST_STORE_FAILED : rc;
+    return db_run(reader_ready(reader, R_END), "reading the database", err);
+}
+
 int store_list_decisions(struct store_reader *reader, const struct store_decisions_query *query,
                          entry_fn each, void *arg, struct error *err)
 {
     uint32_t left = query->limit, end = 0;
-    int rc = db_rollback(reader->db, err); /* one for which there was no memory */
+    int rc = reader_begin(reader, err);
 
-    if (!rc) rc = db_run(reader_ready(reader, R_BEGIN), "reading the database", err);
-    if (rc) return rc; /* from here on one view of history and log */
-    rc = list_entries(reader, of_few_steps(query) ? R_HISTORY_STEPS : R_HISTORY, query, query->after_revision,
-                      &left, each, arg, err);
-    if (!rc && left) rc = history_end(reader, query->uid, &end, err);
+    if (rc) return rc;
+    rc = reader_list(reader, of_few_steps(query) ? R_HISTORY_STEPS : R_HISTORY, query, query->after_revision,
+                     &left, each, arg, err);
+    if (!rc && left) rc = reader_history_end(reader, query->uid, &end, err);
     if (!rc && left)
-        rc = list_entries(reader, R_LOG, query, end > query->after_revision ? end : query->after_revision,
-                          &left, each, arg, err);
-    if (rc) return db_rollback(reader->db, NULL) == ST_STORE_FAILED ? ST_STORE_FAILED : rc;
-    return db_run(reader_ready(reader, R_END), "reading the database", err);
+        rc = reader_list(reader, R_LOG, query, end > query->after_revision ? end : query->after_revision,
+                         &left, each, arg, err);
+    return reader_end(reader, rc, err);
 }
 
 /* ---- jobs ---- */

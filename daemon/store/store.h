@@ -10,6 +10,7 @@
 #include "core/round.h"
 #include "core/spec.h"
 #include "core/status.h"
+#include "core/thin.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -209,5 +210,16 @@ struct store_decisions_query {
 int store_list_decisions(struct store_reader *reader, const struct store_decisions_query *query,
                          int (*each)(void *arg, const struct store_entry *entry), void *arg,
                          struct error *err) WARN_UNUSED;
+
+/* Two looks at one state of the history: at every entry that the query asks for, however many (its limit is
+ * not looked at), as a point, and at those that pick() names (ascending revisions), whole.  point() and
+ * each() return non-zero to stop all. */
+struct store_thinning {
+    int (*point)(void *arg, const struct thin_point *point);
+    size_t (*pick)(void *arg, const uint32_t **revisions);
+    int (*each)(void *arg, const struct store_entry *entry);
+};
+int store_thin_decisions(struct store_reader *reader, const struct store_decisions_query *query,
+                         const struct store_thinning *how, void *arg, struct error *err) WARN_UNUSED;
 
 #endif

@@ -94,6 +94,7 @@ OPERATIONS = [
     Operation("lr-step", lambda i: get("/v1/jobs/full/lr?format=json&step=2"), read=True),
     Operation("list-jobs", lambda i: get("/v1/jobs?page_size=20&label=team%3Dnlp"), read=True),
     Operation("decisions", lambda i: get("/v1/jobs/full/decisions?page_size=20"), read=True),
+    Operation("decisions-thin", lambda i: get("/v1/jobs/full/decisions?max_points=5"), read=True),
     Operation("decisions-csv", lambda i: get("/v1/jobs/full/decisions?page_size=20&format=csv"), read=True),
     Operation("decisions-ndjson", lambda i: get("/v1/jobs/full/decisions?page_size=20&format=ndjson"), read=True),
     Operation("connect-json", lambda i: ("POST", CONNECT + "GetJob", {"job": "full"}, {"Content-Type": "application/json"}), read=True),

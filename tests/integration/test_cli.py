@@ -327,6 +327,10 @@ class Output(CliTest):
         self.assertEqual(rest["decisions"], want[10:15])
         self.assertEqual(self.json("history", "big", "--from-step", "100", "--to-step", "1500")["decisions"], want[99:1500])
         self.assertEqual(len(self.cli("history", "big").splitlines()), 2346)
+        thin = self.json("history", "big", "--max-points", "100")["decisions"]
+        self.assertEqual(thin, self.d.ok("GET", "/v1/jobs/big/decisions?max_points=100")["decisions"])
+        self.assertTrue(50 < len(thin) <= 100)
+        self.assertEqual(len(self.cli("history", "big", "--max_points=100").splitlines()), len(thin) + 1)
         r = run("history", "big", "--page-size", "10", GREEDYLR_URL=self.url)
         self.assertIn("--page-token " + page["next_page_token"], r.stderr)
         for i in range(3):

@@ -92,6 +92,7 @@ class Faces(DaemonTest):
                  ("ListDecisions", {"job": "a"}, "/v1/jobs/a/decisions", None),
                  ("ListDecisions", {"job": "a", "from_step": 2, "to_step": 4},
                   "/v1/jobs/a/decisions?from_step=2&to_step=4", None),
+                 ("ListDecisions", {"job": "a", "max_points": 3}, "/v1/jobs/a/decisions?max_points=3", None),
                  ("Simulate", {"spec": spec, "losses": [3, 2, "NaN", 1]}, "/v1/simulate",
                   {"spec": spec, "losses": [3, 2, "NaN", 1]})]
         for method, body, path, rest_body in cases:

@@ -433,6 +433,7 @@ class Rpcs(DaemonTest):
         self.assertEqual(self.c.get_lr("a")["step"], 4)
         self.assertEqual(self.c.update_job("a", {"greedy": {"patience": 3}})["effective"]["greedy"]["patience"], 3)
         self.assertEqual([d["step"] for d in self.c.list_decisions("a", page_size=2)][:4], [1, 2, 3, 4])
+        self.assertEqual([d["step"] for d in self.c.list_decisions("a", max_points=2)][0], 1)
         self.assertEqual([j["job"] for j in self.c.list_jobs(label="team=x", page_size=1)], ["a"])
         want = self.c.simulate({"lr": [0.1, 0.01], "greedy": {"patience": 0, "smooth": False}}, [3, math.nan])
         self.assertEqual(want["decisions"][0]["lrs"], decision["lrs"])

@@ -323,6 +323,8 @@ class Operators(Past):
                             page = self.d.ok("GET", url + "&page_token=" + page["next_page_token"])
                             got += page["decisions"]
                         self.assertEqual(got, want, url)
+                    url = "/v1/jobs/a/decisions?from_step=%d&to_step=%d&max_points=1000" % (first, last)
+                    self.assertEqual(self.d.ok("GET", url)["decisions"], want, url)
             self.d.stop()
             self.d.start()
 

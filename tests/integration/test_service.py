@@ -177,6 +177,9 @@ class Connect(DaemonTest):
 
 
 BAD = [  # method, path, body, status, reason, in the message
+    ("GET", "/v1/jobs/live/decisions?max_points=1", None, 400, "FIELD_INVALID", "max_points: must be at least 2, got 1"),
+    ("GET", "/v1/jobs/live/decisions?max_points=9&page_size=9", None, 400, "FIELD_INVALID", "page_size: not together with max_points"),
+    ("GET", "/v1/jobs/live/decisions?max_points=9&page_token=r9", None, 400, "FIELD_INVALID", "page_token: not together with max_points"),
     ("POST", "/v1/jobs", '{"job":"x","lr":0.1,"greedy":{"factor":1.5}}', 400, "FIELD_INVALID",
      "spec.greedy.factor: must be in (0, 1), got 1.5"),
     ("POST", "/v1/jobs", '{"job":"x","lr":0.1,"greedy":{"threshold":1}}', 400, "FIELD_INVALID",

@@ -144,9 +144,12 @@ class Client:
     def list_decisions(self, job: str, *, from_step: Optional[int] = None, to_step: Optional[int] = None,
                        max_points: Optional[int] = None, superseded: Optional[bool] = None, page_size: int = 1000,
                        timeout: Optional[float] = None) -> Iterator[Decision]:
-        """The job's history, ascending by revision, events included."""
+        """The job's history, ascending by revision, events included.
+
+        max_points  of a long one no more decisions than this (at most 2,000), those that a plot needs.
+        """
         query = {"job": job, "from_step": from_step, "to_step": to_step, "max_points": max_points,
-                 "superseded": superseded, "page_size": page_size}
+                 "superseded": superseded, "page_size": page_size if max_points is None else None}
         return cast(Iterator[Decision], self._pages("ListDecisions", query, "decisions", timeout))
 
     def _pages(self, method: str, query: Dict[str, Any], field: str,
