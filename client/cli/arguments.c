@@ -3,6 +3,7 @@
 
 #include "cli/file.h"
 #include "cli/nearest.h"
+#include "cli/paper.h"
 #include "cli/text.h"
 
 #include <ctype.h>
@@ -11,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ERROR_MAX 600
+#define ERROR_MAX       600
+#define INTERVAL_MIN_MS 100
 
 static const struct option options[OPTIONS] = {
     [OPTION_URL] = {"url", 0, "URL", NULL,
@@ -44,14 +46,29 @@ static const struct option options[OPTIONS] = {
          "path (ramp.reports=5; ramp=none); sweep takes several values with commas, and a list in brackets"},
     [OPTION_POLICY] = {"policy", 0, "NAME", "replay sweep",
                        "another policy, with nothing set but by --set: plateau, cosine_annealing, ..."},
-    [OPTION_TO_STEP] = {"to-step", 0, "N", "replay sweep", "of a job's values, only those up to this step"},
+    [OPTION_TO_STEP] = {"to-step", 0, "N", "plot replay sweep",
+                        "of a job's values, only those up to this step"},
     [OPTION_SORT] =
         {"sort", 0, "COLUMN", "sweep",
          "order of the rows: final, min, max, raises, cuts, resets, plateaued or a setting; with a dash "
          "in front (--sort=-final) the largest first"},
     [OPTION_PLOT] = {"plot", 0, NULL, "simulate replay history",
                      "draw values and rates on the terminal in place of the rows"},
-    [OPTION_SVG] = {"svg", 0, "FILE", "simulate replay history", "draw them into this file, too"},
+    [OPTION_SVG] = {"svg", 0, "FILE", "plot simulate replay history", "draw them into this file, too"},
+    [OPTION_LOG] =
+        {"log", 0, "WHAT", "plot simulate replay history",
+         "which axes of the plot are logarithmic: rate, value, both or none; default the rate's, and "
+         "the value's where it spans a hundredfold"},
+    [OPTION_LAST] = {"last", 0, "N", "plot", "only the last N steps"},
+    [OPTION_FROM_STEP] = {"from-step", 0, "N", "plot", "of a job's values, only those from this step on"},
+    [OPTION_FOLLOW] = {"follow", 'f', NULL, "plot", "draw again as decisions are made, until q or Ctrl-C"},
+    [OPTION_TOP_SORT] =
+        {"sort", 0, "COLUMN", "top",
+         "order of the jobs: activity (default), job, state, step, best, rate, change or round; "
+         "with a dash in front (--sort=-rate) the other way round"},
+    [OPTION_ONCE] = {"once", 0, NULL, "top", "print the table once and end; so do --json and -o csv"},
+    [OPTION_INTERVAL] = {"interval", 0, "TIME", "plot top",
+                         "how long to wait before looking again: 500ms, 5s, 1m; default 2s"},
     [OPTION_FILE] = {"file", 0, "FILE", "token", "the daemon's token file; create makes it, mode 600"},
     [OPTION_ID] = {"id", 0, "ID", "token", "of the token: 1 to 32 of a-z 0-9 -; create makes one up"},
     [OPTION_ROLE] = {"role", 0, "ROLE", "token",
@@ -66,6 +83,10 @@ static const struct option options[OPTIONS] = {
     [OPTION_ROUNDS] = {"rounds", 0, "N", "token", "create: most open rounds that it began; 0: any number"},
     [OPTION_WATCHERS] = {"watchers", 0, "N", "token", "create: most watchers at a time; 0: any number"},
     [OPTION_NOTE] = {"note", 0, "TEXT", "token", "create: for people, to the end of the line"},
+    [OPTION_JSON] = {"json", 0, NULL, NULL, "the same as -o json"},
+    [OPTION_COLOR] =
+        {"color", 0, "WHEN", NULL,
+         "auto (default: on a terminal, unless NO_COLOR is set or TERM is dumb), always or never"},
     [OPTION_HELP] = {"help", 'h', NULL, NULL, "print how to use the command, with all its flags"},
     [OPTION_VERSION] = {"version", 0, NULL, NULL, "print the version of this program"},
 };
@@ -238,23 +259,38 @@ static int add_set(struct invocation *in, const char *value)
     return 0;
 }
 
-static int set_option(struct invocation *in, enum option_id id, const char *value)
+static int set_output(struct invocation *in, const char *value)
 {
     static const char *const formats[] = {"table", "json", "csv"};
 
-    if (id == OPTION_JOB && !is_job_id(value))
-        return usage_error(in, "--job %.140s: is no job's id; greedylr list shows the jobs", value);
-    if (id == OPTION_SET && add_set(in, value)) return EXIT_USAGE;
-    in->options[id] = value ? value : "";
-    if (id == OPTION_TIMEOUT && !time_parse(value, &in->timeout_ms))
-        return usage_error(in, "--timeout %s: must be a time like 500ms, 10s or 2m, at most 24h", value);
-    if (id != OPTION_OUTPUT) return 0;
     for (int i = 0; i < 3; i++) {
         if (strcmp(value, formats[i])) continue;
         in->output = (enum output)i;
         return 0;
     }
     return usage_error(in, "--output %s: must be table, json or csv", value);
+}
+
+static int set_option(struct invocation *in, enum option_id id, const char *value)
+{
+    if (id == OPTION_JOB && !is_job_id(value))
+        return usage_error(in, "--job %.140s: is no job's id; greedylr list shows the jobs", value);
+    if (id == OPTION_SET && add_set(in, value)) return EXIT_USAGE;
+    in->options[id] = value ? value : "";
+    switch (id) {
+    case OPTION_TIMEOUT:
+        if (time_parse(value, &in->timeout_ms)) return 0;
+        return usage_error(in, "--timeout %s: must be a time like 500ms, 10s or 2m, at most 24h", value);
+    case OPTION_INTERVAL:
+        if (time_parse(value, &in->interval_ms) && in->interval_ms >= INTERVAL_MIN_MS) return 0;
+        return usage_error(in, "--interval %s: must be a time from 100ms to 24h, like 5s", value);
+    case OPTION_COLOR:
+        if (paper_set_colour(value)) return 0;
+        return usage_error(in, "--color %s: must be auto, always or never", value);
+    case OPTION_JSON: return set_output(in, "json");
+    case OPTION_OUTPUT: return set_output(in, value);
+    default: return 0;
+    }
 }
 
 /* Whether what stands behind --losses does not begin as a list of numbers does. */

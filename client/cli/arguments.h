@@ -23,6 +23,13 @@ enum option_id {
     OPTION_SORT,
     OPTION_PLOT,
     OPTION_SVG,
+    OPTION_LOG,
+    OPTION_LAST,
+    OPTION_FROM_STEP,
+    OPTION_FOLLOW,
+    OPTION_TOP_SORT,
+    OPTION_ONCE,
+    OPTION_INTERVAL,
     OPTION_FILE,
     OPTION_ID,
     OPTION_ROLE,
@@ -32,6 +39,8 @@ enum option_id {
     OPTION_ROUNDS,
     OPTION_WATCHERS,
     OPTION_NOTE,
+    OPTION_JSON,
+    OPTION_COLOR,
     OPTION_HELP,
     OPTION_VERSION,
     OPTIONS
@@ -79,7 +88,8 @@ struct invocation {
     const char *sets[SETS_MAX];   /* every --set, in order */
     size_t n_sets;
     enum output output;
-    long timeout_ms; /* 0: not given */
+    long timeout_ms;  /* 0: not given */
+    long interval_ms; /* 0: not given */
 };
 
 /* Fills *in, which invocation_free takes in any case; keeps pointers into argv.  Returns 0, or EXIT_USAGE

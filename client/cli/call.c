@@ -4,6 +4,7 @@
  * all if it has not: somebody else listens there, or a proxy speaks for it. */
 #include "cli/call.h"
 
+#include "cli/show.h"
 #include "cli/text.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 
 #define ERROR_MAX       700
 #define TIMEOUT_MS      30000L
+#define POLL_TIMEOUT_MS 3000L   /* keys wait as long */
 #define WAIT_TIMEOUT_MS 330000L /* above the longest wait of the contract, 300 s */
 
 void say(const char *fmt, ...)
@@ -236,5 +238,68 @@ int session_call(const struct invocation *in, struct transport *t, const char *p
         rc = EXIT_NO_ANSWER;
     }
     if (rc) transport_reply_clear(out);
+    return rc;
+}
+
+int session_json(const struct invocation *in, struct transport *t, const char *command, json_t *request,
+                 json_t **out)
+{
+    struct invocation ask = *in;
+    struct transport_reply reply;
+    char *path;
+    int rc;
+
+    ask.command = command_find(command);
+    ask.request = request;
+    path = command_path(ask.command, request);
+    rc = session_call(&ask, t, path, NULL, NULL, &reply);
+    free(path);
+    if (rc) return rc;
+    *out = reply_json(t, reply.body);
+    transport_reply_clear(&reply);
+    return *out ? 0 : EXIT_NO_ANSWER;
+}
+
+/* An answer that is none, or not the one that was asked for. */
+static int poll_refused(const struct transport *t, const struct transport_reply *reply, char *why,
+                        size_t size)
+{
+    json_t *answer = json_loads(reply->body, 0, NULL);
+    const char *message = json_string_value(json_object_get(answer, "message"));
+    const char *code = json_string_value(json_object_get(answer, "code"));
+    bool passing = reply->status == 429 || (reply->status >= 502 && reply->status <= 504);
+    int rc = passing                                   ? EXIT_NO_ANSWER
+             : code && !strcmp(code, "not_found")      ? EXIT_NOT_FOUND
+             : code && message && reply->status >= 400 ? EXIT_REFUSED
+                                                       : EXIT_NO_ANSWER;
+
+    if (message)
+        snprintf(why, size, "%s", message);
+    else
+        snprintf(why, size, "%s answers with something that is not greedylrd's", transport_url(t));
+    json_decref(answer);
+    return rc;
+}
+
+int session_poll(const struct invocation *in, struct transport *t, const char *command, json_t *request,
+                 json_t **out, char *why, size_t size)
+{
+    const struct command *ask = command_find(command);
+    char *path = command_path(ask, request);
+    long limit = in->timeout_ms ? in->timeout_ms : POLL_TIMEOUT_MS;
+    struct transport_reply reply;
+    int rc = 0;
+
+    *out = NULL;
+    if (transport_call(t, ask->method, path, NULL, NULL, limit, &reply)) {
+        snprintf(why, size, "%s", transport_error(t));
+        rc = EXIT_NO_ANSWER;
+    } else if (reply.status != 200 || !believable(ask, NULL, reply.body)) {
+        rc = poll_refused(t, &reply, why, size);
+    } else {
+        *out = need(json_loads(reply.body, 0, NULL)); /* it was read a moment ago */
+    }
+    transport_reply_clear(&reply);
+    free(path);
     return rc;
 }

@@ -15,6 +15,15 @@ int session_open(const struct invocation *in, struct transport **out);
 int session_call(const struct invocation *in, struct transport *t, const char *path, const char *body,
                  const char *accept, struct transport_reply *out);
 
+/* One request of a command, by its name, without a word of what it shows: *out is the answer's JSON, which
+ * the caller frees.  Returns 0, or an exit code after saying why not. */
+int session_json(const struct invocation *in, struct transport *t, const char *command, json_t *request,
+                 json_t **out);
+/* The same for who asks again and again: why not is written into why (size bytes), not said.  EXIT_NO_ANSWER
+ * where it may pass by itself. */
+int session_poll(const struct invocation *in, struct transport *t, const char *command, json_t *request,
+                 json_t **out, char *why, size_t size);
+
 /* Says on standard error what the daemon refused, why, and what to do; returns the exit code.  body: of an
  * answer with this HTTP status. */
 int session_refused(const struct invocation *in, const struct transport *t, int status, const char *body);

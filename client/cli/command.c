@@ -85,6 +85,15 @@ static const struct command rows[] = {
      .answer = ANSWER_DECISIONS,
      .arguments = {THE_JOB},
      .run = run_watch},
+    {.name = "plot",
+     .summary = "values and rates of a job, drawn on the terminal",
+     .about = "The values above, the rates below them; raises, cuts, resets and what was done to the job are "
+              "marked.  "
+              "What a rewind went back behind is left out.",
+     .request = REQUEST(get_job),
+     .answer = ANSWER_NONE,
+     .arguments = {THE_JOB},
+     .run = run_plot},
     {.name = "begin",
      .summary = "a restarted training run begins its next attempt",
      .rpc = "BeginAttempt",

@@ -47,8 +47,9 @@ struct command {
     const char *method, *path; /* REST route */
     enum body body;
     enum answer answer;
-    bool waits;         /* the daemon may answer late */
-    const char *accept; /* what to ask for where the output is a table; NULL: JSON */
+    bool waits;          /* the daemon may answer late */
+    const char *without; /* fields of the request that are no flags, with spaces; NULL: none */
+    const char *accept;  /* what to ask for where the output is a table; NULL: JSON */
     struct argument arguments[ARGUMENTS_MAX];
     int (*run)(const struct invocation *in); /* returns an exit code */
 };

@@ -132,6 +132,8 @@ static void offer_option_values(struct completing *c, enum option_id id)
     const char *policy = c->in.options[OPTION_POLICY];
 
     switch (id) {
+    case OPTION_CA_FILE:
+    case OPTION_FILE:
     case OPTION_TOKEN_FILE:
     case OPTION_LOSSES_FILE:
     case OPTION_SVG: puts(":files"); break;

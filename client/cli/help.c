@@ -4,7 +4,7 @@
 #include "cli/arguments.h"
 #include "cli/call.h"
 #include "cli/docs.h"
-#include "cli/table.h"
+#include "cli/paper.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -98,13 +98,13 @@ static void help_command(const struct command *command)
     if (command->about) print_wrapped(command->about, 0);
     if (fields) {
         printf("\n");
-        print_heading("Flags (lists with commas or as JSON; dashes are as good as underscores):");
+        put_heading(stdout, "Flags (lists with commas or as JSON; dashes are as good as underscores):");
         fields_walk(command->request, print_field, (void *)command);
     }
     if (!fields) putchar('\n');
     print_options(command, true);
     printf("\n");
-    print_heading("Flags of every command:");
+    put_heading(stdout, "Flags of every command:");
     print_options(command, false);
 }
 
@@ -116,13 +116,13 @@ static void help_all(void)
 
     puts("Usage: greedylr COMMAND [ARGUMENT]... [--FLAG VALUE]...\n\n"
          "Talks to greedylrd, which decides the learning rates of training jobs.\n");
-    print_heading("Commands:");
+    put_heading(stdout, "Commands:");
     for (size_t i = 0; i < n; i++) {
         command_usage(&all[i], usage, sizeof(usage));
         printf("  %-17s  %s\n", usage, all[i].summary);
     }
     puts("");
-    print_heading("Flags of every command (greedylr help COMMAND lists its own):");
+    put_heading(stdout, "Flags of every command (greedylr help COMMAND lists its own):");
     print_options(NULL, false);
     puts("\nExit status: 0 done, 1 the daemon refused or the output cannot be written, 2 usage, 3 no answer "
          "from the\n"

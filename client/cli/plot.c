@@ -1,24 +1,25 @@
-/* Lines are drawn in dots: 2 by 4 in a character of Braille, or one in a character of ASCII.  Every point is
+/* Lines are drawn in dots: 2 by 4 in a character of Braille, or 1 by 2 in one of ASCII.  Every point is
  * drawn, however many there are, so that what is between two columns is not lost. */
 #include "cli/plot.h"
 
-#include "cli/axis.h"
-#include "cli/table.h"
 #include "cli/text.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-#define LABEL        10 /* characters for the numbers at the left */
-#define WIDTH_MIN    40
-#define WIDTH_MAX    400
-#define VALUE_ROWS   12
-#define RATE_ROWS    8
-#define TICKS        5
-#define NO_TERMINAL  80
-#define BRAILLE_BASE 0x2800u
+#define LABEL          10 /* characters for the numbers at the left */
+#define WIDTH_MIN      40
+#define WIDTH_MAX      400
+#define VALUE_ROWS     12
+#define RATE_ROWS      8
+#define ROWS_MIN       4
+#define VALUE_ROWS_MAX 20
+#define RATE_ROWS_MAX  14
+#define TICKS_MAX      7
+#define X_TICKS        9
+#define NO_TERMINAL    80
+#define BRAILLE_BASE   0x2800u
 
 static const struct {
     const char *utf8, *ascii, *style, *name;
@@ -33,23 +34,36 @@ static const struct {
 
 struct plot {
     const struct series *s;
-    bool utf8, colour;
+    FILE *out;
+    struct paper on;
     size_t width;         /* characters of the panels */
     size_t across, down;  /* dots of a character */
     unsigned char *cells; /* [rows * width] of the panel at hand */
-    size_t rows;
+    size_t rows, value_rows, rate_rows;
     struct axis x, y;
 };
 
-static bool has_utf8(void)
+bool plot_take_log(const char *log, struct plot_look *look)
 {
-    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    static const struct {
+        const char *word;
+        enum scale value, rate;
+    } words[] = {
+        {"rate", SCALE_LINEAR, SCALE_LOG},
+        {"value", SCALE_LOG, SCALE_LINEAR},
+        {"both", SCALE_LOG, SCALE_LOG},
+        {"none", SCALE_LINEAR, SCALE_LINEAR},
+    };
 
-    for (int i = 0; i < 3; i++) {
-        const char *value = getenv(names[i]);
-        if (value && *value) return strcasestr(value, "utf-8") || strcasestr(value, "utf8");
+    look->value = SCALE_AUTO;
+    look->rate = SCALE_LOG;
+    for (size_t i = 0; log && i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(words[i].word, log)) continue;
+        look->value = words[i].value;
+        look->rate = words[i].rate;
+        return true;
     }
-    return false;
+    return !log;
 }
 
 /* ---- dots ---- */
@@ -60,7 +74,7 @@ static void set_dot(struct plot *p, long x, long y)
     size_t column = (size_t)x / p->across, row = (size_t)y / p->down;
 
     if (x < 0 || y < 0 || column >= p->width || row >= p->rows) return;
-    p->cells[row * p->width + column] |= p->utf8 ? bits[(size_t)y % 4][(size_t)x % 2] : 1;
+    p->cells[row * p->width + column] |= bits[(size_t)y % p->down][(size_t)x % p->across];
 }
 
 static long dot_x(const struct plot *p, double x)
@@ -116,67 +130,74 @@ static void put_cell(const struct plot *p, unsigned char cell)
 {
     unsigned code = BRAILLE_BASE + cell;
 
-    if (!cell || !p->utf8)
-        putchar(cell ? '*' : ' ');
+    if (!cell)
+        fputc(' ', p->out);
+    else if (!p->on.utf8)
+        fputc(" '.:"[cell & 3], p -> out);
     else
-        printf("%c%c%c", 0xe0 | (code >> 12), 0x80 | ((code >> 6) & 0x3f), 0x80 | (code & 0x3f));
+        fprintf(p->out, "%c%c%c", 0xe0 | (code >> 12), 0x80 | ((code >> 6) & 0x3f), 0x80 | (code & 0x3f));
 }
 
 static void put_style(const struct plot *p, const char *style)
 {
-    if (p->colour && *style) fputs(style, stdout);
+    if (p->on.colour && *style) fputs(style, p->out);
 }
 
-static void print_panel(const struct plot *p, const char *style)
+static const char *sign_of(const struct plot *p, const char *utf8, const char *ascii)
 {
-    double ticks[TICKS];
-    size_t n = axis_ticks(&p->y, ticks, p->rows < 10 ? 4 : TICKS);
+    return p->on.utf8 ? utf8 : ascii;
+}
+
+static void put_panel(const struct plot *p, const char *style)
+{
+    double ticks[TICKS_MAX];
+    size_t n = axis_ticks(&p->y, ticks, p->rows < 6 ? 3 : p->rows < 9 ? 4 : TICKS_MAX);
 
     for (size_t row = 0; row < p->rows; row++) {
         char label[LABEL + 8] = "";
         for (size_t i = 0; i < n; i++) {
             if ((size_t)dot_y(p, ticks[i]) / p->down == row) snprintf(label, sizeof(label), "%.4g", ticks[i]);
         }
-        printf("%*s %s", LABEL, label,
-               p->utf8  ? (*label ? "\xe2\x94\xa4" : "\xe2\x94\x82")
-               : *label ? "+"
-                        : "|");
-        put_style(p, style);
+        fprintf(p->out, "%*s %s", LABEL, label,
+                *label ? sign_of(p, "\xe2\x94\xa4", "+") : sign_of(p, "\xe2\x94\x82", "|"));
         size_t used = p->width;
         while (used && !p->cells[row * p->width + used - 1])
             used--;
+        if (used) put_style(p, style);
         for (size_t i = 0; i < used; i++)
             put_cell(p, p->cells[row * p->width + i]);
-        put_style(p, "\033[0m");
-        putchar('\n');
+        if (used) put_style(p, STYLE_PLAIN);
+        fputc('\n', p->out);
     }
 }
 
-static void begin_panel(struct plot *p, size_t rows, const char *name)
+static void begin_panel(struct plot *p, size_t rows, const char *name, enum scale asked)
 {
     char heading[100];
+    const char *scale = p->y.log ? " (log)" : "";
 
+    if (asked == SCALE_LOG && !p->y.log && p->y.any && p->y.lo < 0) scale = " (not log: some are below 0)";
     p->rows = rows;
     memset(p->cells, 0, rows * p->width);
-    snprintf(heading, sizeof(heading), "%*s %s%s", LABEL, "", name, p->y.log ? " (log)" : "");
-    print_heading(heading);
+    snprintf(heading, sizeof(heading), "%*s %s%s", LABEL, "", name, scale);
+    put_heading(p->out, heading);
 }
 
-static void print_value_panel(struct plot *p)
+static void put_value_panel(struct plot *p, enum scale scale)
 {
     p->y = (struct axis){0};
     for (size_t i = 0; i < p->s->n; i++)
         axis_take(&p->y, p->s->value[i]);
-    axis_fit(&p->y, SCALE_AUTO, false);
-    begin_panel(p, VALUE_ROWS, "value");
+    axis_fit(&p->y, scale, false);
+    begin_panel(p, p->value_rows, "value", scale);
     draw_values(p);
-    print_panel(p, "\033[34m");
+    put_panel(p, "\033[34m");
 }
 
 /* ---- marks ---- */
 
 /* A row of marks; whether some are in each other's way is returned. */
-static bool print_marks(const struct plot *p, const struct line *line)
+static bool put_marks(const struct plot *p, const struct line *line)
 {
     unsigned char *marks = need(calloc(p->width, 1));
     size_t used = 0;
@@ -189,34 +210,59 @@ static bool print_marks(const struct plot *p, const struct line *line)
         marks[column] = !marks[column] || marks[column] == mark ? mark : MARKS;
         if (column >= used) used = column + 1;
     }
-    if (used) printf("%*s", LABEL + 2, "");
+    if (used) fprintf(p->out, "%*s", LABEL + 2, "");
     for (size_t i = 0; i < used; i++) {
-        put_style(p, signs[marks[i]].style);
-        fputs(p->utf8 ? signs[marks[i]].utf8 : signs[marks[i]].ascii, stdout);
-        if (marks[i]) put_style(p, "\033[0m");
+        if (marks[i]) put_style(p, signs[marks[i]].style);
+        fputs(sign_of(p, signs[marks[i]].utf8, signs[marks[i]].ascii), p->out);
+        if (marks[i]) put_style(p, STYLE_PLAIN);
     }
-    if (used) putchar('\n');
+    fputc('\n', p->out);
     several = memchr(marks, MARKS, p->width);
     free(marks);
     return several;
 }
 
-static void print_counts(const struct plot *p, size_t line, bool several)
+static void put_counts(const struct plot *p, size_t line, bool several)
 {
     const char *between = "";
 
-    printf("%*s", LABEL + 2, "");
+    fprintf(p->out, "%*s", LABEL + 2, "");
     for (int mark = MARK_RAISE; mark < MARKS; mark++) {
         size_t n = series_count(p->s, line, mark);
         if (!n && mark > MARK_CUT) continue;
-        printf("%s%s %s %zu", between, p->utf8 ? signs[mark].utf8 : signs[mark].ascii, signs[mark].name, n);
+        fputs(between, p->out);
+        put_style(p, signs[mark].style);
+        fputs(sign_of(p, signs[mark].utf8, signs[mark].ascii), p->out);
+        put_style(p, STYLE_PLAIN);
+        fprintf(p->out, " %s %zu", signs[mark].name, n);
         between = "   ";
     }
-    if (several) printf("   %s several", p->utf8 ? signs[MARKS].utf8 : signs[MARKS].ascii);
-    putchar('\n');
+    if (several) fprintf(p->out, "   %s several", sign_of(p, signs[MARKS].utf8, signs[MARKS].ascii));
+    fputc('\n', p->out);
 }
 
-static void print_rate_panels(struct plot *p)
+/* The numbers along the steps, each below its place; those that would touch the one before are left out. */
+static void put_x(const struct plot *p)
+{
+    double ticks[X_TICKS];
+    size_t n = axis_ticks(&p->x, ticks, p->width < 60 ? 4 : p->width < 120 ? 6 : X_TICKS);
+    size_t at = 0;
+
+    fprintf(p->out, "%*s  ", LABEL, p->s->x_name);
+    for (size_t i = 0; i < n; i++) {
+        char label[40];
+        size_t len = (size_t)snprintf(label, sizeof(label), "%.10g", ticks[i]);
+        size_t column = (size_t)dot_x(p, ticks[i]) / p->across;
+        column = column > len / 2 ? column - len / 2 : 0;
+        if (column + len > p->width) column = p->width - len;
+        if (at && column < at + 2) continue;
+        fprintf(p->out, "%*s%s", (int)(column - at), "", label);
+        at = column + len;
+    }
+    fputc('\n', p->out);
+}
+
+static void put_rate_panels(struct plot *p, enum scale scale)
 {
     static const char *const styles[SERIES_LINES] = {"\033[33m", "\033[35m"};
     const struct series *s = p->s;
@@ -224,45 +270,56 @@ static void print_rate_panels(struct plot *p)
     p->y = (struct axis){0};
     for (size_t i = 0; i < s->n * s->n_lines; i++)
         axis_take(&p->y, s->lines[i % s->n_lines].rate[i / s->n_lines]);
-    axis_fit(&p->y, SCALE_LOG, false);
+    axis_fit(&p->y, scale, false);
     for (size_t i = 0; i < s->n_lines; i++) {
-        begin_panel(p, RATE_ROWS, s->lines[i].name);
+        begin_panel(p, p->rate_rows, s->lines[i].name, scale);
         draw_rates(p, &s->lines[i]);
-        print_panel(p, styles[i]);
-        print_counts(p, i, print_marks(p, &s->lines[i]));
+        put_panel(p, styles[i]);
+        bool several = put_marks(p, &s->lines[i]);
+        if (i + 1 == s->n_lines) put_x(p);
+        put_counts(p, i, several);
     }
 }
 
-static void print_x(const struct plot *p)
+/* How many rows the panels have: three fifths are the values'. */
+static void share_rows(struct plot *p, bool fill)
 {
-    char lo[40], hi[40];
-    const char *name = p->s->x_name;
+    size_t n = p->s->n_lines, around = 3 + 3 * n, height = p->on.height, rows;
 
-    snprintf(lo, sizeof(lo), "%.10g", p->s->n ? p->s->x[0] : 0);
-    snprintf(hi, sizeof(hi), "%.10g", p->s->n ? p->s->x[p->s->n - 1] : 0);
-    size_t used = strlen(lo) + strlen(name) + strlen(hi), gap = p->width > used ? (p->width - used) / 2 : 1;
-    printf("%*s%s%*s%s%*s%s\n", LABEL + 2, "", lo, (int)gap, "", name, (int)gap, "", hi);
+    p->value_rows = VALUE_ROWS;
+    p->rate_rows = RATE_ROWS;
+    if (!height) return;
+    rows = height > around + 1 ? height - around - 1 : 0; /* one is the prompt's */
+    if (!fill && rows > VALUE_ROWS_MAX + n * RATE_ROWS_MAX) rows = VALUE_ROWS_MAX + n * RATE_ROWS_MAX;
+    p->rate_rows = rows * 2 / (3 + 2 * n);
+    if (p->rate_rows < ROWS_MIN) p->rate_rows = ROWS_MIN;
+    p->value_rows = rows > n * p->rate_rows + ROWS_MIN ? rows - n * p->rate_rows : ROWS_MIN;
 }
 
-void plot_print(const struct series *s)
+void plot_put(FILE *out, const struct series *s, const struct plot_look *look)
 {
-    struct paper on = paper();
-    size_t width = on.width ? on.width : NO_TERMINAL;
-    struct plot p = {.s = s, .utf8 = has_utf8(), .colour = on.colour};
+    struct plot p = {.s = s, .out = out, .on = look->paper};
+    size_t width = p.on.width ? p.on.width : NO_TERMINAL, rows;
 
     if (width < WIDTH_MIN) width = WIDTH_MIN;
     if (width > WIDTH_MAX) width = WIDTH_MAX;
     p.width = width - LABEL - 3;
-    p.across = p.utf8 ? 2 : 1;
-    p.down = p.utf8 ? 4 : 1;
-    p.cells = need(calloc(VALUE_ROWS, p.width));
+    p.across = p.on.utf8 ? 2 : 1;
+    p.down = p.on.utf8 ? 4 : 2;
+    share_rows(&p, look->fill);
+    rows = p.value_rows > p.rate_rows ? p.value_rows : p.rate_rows;
+    p.cells = need(calloc(rows, p.width));
     for (size_t i = 0; i < s->n; i++)
         axis_take(&p.x, s->x[i]);
     axis_fit(&p.x, SCALE_LINEAR, true);
-    put_safe(stdout, s->title, width);
-    putchar('\n');
-    print_value_panel(&p);
-    print_rate_panels(&p);
-    print_x(&p);
+    put_safe(out, s->title, width);
+    fputc('\n', out);
+    if (!s->n) {
+        fputs("nothing was decided here yet\n", out);
+        free(p.cells);
+        return;
+    }
+    put_value_panel(&p, look->value);
+    put_rate_panels(&p, look->rate);
     free(p.cells);
 }

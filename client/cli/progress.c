@@ -1,10 +1,10 @@
 /* What is quick is never shown, so that nothing flickers. */
 #include "cli/progress.h"
 
+#include "cli/paper.h"
 #include "lib/clock.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 #define QUIET_MS 500
 #define EVERY_MS 100
@@ -13,7 +13,7 @@
 void progress_begin(struct progress *p, const char *what, size_t total)
 {
     *p = (struct progress){
-        .what = what, .total = total, .began_ms = clock_ms(), .terminal = isatty(STDERR_FILENO)};
+        .what = what, .total = total, .began_ms = clock_ms(), .terminal = paper_has_progress()};
 }
 
 static void draw(const struct progress *p)

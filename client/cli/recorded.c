@@ -3,32 +3,12 @@
 
 #include "cli/call.h"
 #include "cli/progress.h"
-#include "cli/show.h"
 #include "cli/text.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define PAGE_SIZE 1000
-
-static int fetch(const struct invocation *in, struct transport *t, const char *command, json_t *request,
-                 json_t **out)
-{
-    struct invocation ask = *in;
-    struct transport_reply reply;
-    char *path;
-    int rc;
-
-    ask.command = command_find(command);
-    ask.request = request;
-    path = command_path(ask.command, request);
-    rc = session_call(&ask, t, path, NULL, NULL, &reply);
-    free(path);
-    if (rc) return rc;
-    *out = reply_json(t, reply.body);
-    transport_reply_clear(&reply);
-    return *out ? 0 : EXIT_NO_ANSWER;
-}
 
 /* Whether the page goes on where the decisions end: what does not may go on for ever. */
 static bool goes_on(const json_t *decisions, const json_t *page)
@@ -44,7 +24,7 @@ static int fetch_page(const struct invocation *in, struct transport *t, json_t *
                       bool *more)
 {
     json_t *page = NULL;
-    int rc = fetch(in, t, "history", query, &page);
+    int rc = session_json(in, t, "history", query, &page);
 
     if (rc) return rc;
     if (json_object_get(page, "next_page_token") && !goes_on(decisions, json_object_get(page, "decisions"))) {
@@ -94,7 +74,7 @@ int recorded_fetch(const struct invocation *in, struct transport *t, const char 
     *out = (struct recorded){.decisions = need(json_array()), .values = need(json_array())};
     if (!rc) {
         json_t *name = json_pack("{s:s}", "job", job);
-        rc = fetch(in, t, "get", need(name), &out->job);
+        rc = session_json(in, t, "get", need(name), &out->job);
         json_decref(name);
     }
     progress_begin(&progress, "revisions", (size_t)json_integer_value(json_object_get(out->job, "revision")));

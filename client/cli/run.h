@@ -9,6 +9,7 @@ int run_pages(const struct invocation *in);    /* a list, page after page */
 int run_watch(const struct invocation *in);    /* a stream, resumed when it breaks */
 int run_delete(const struct invocation *in);   /* asks first */
 int run_simulate(const struct invocation *in); /* values may come from a file */
+int run_plot(const struct invocation *in);     /* a job's values and rates, drawn */
 int run_replay(const struct invocation *in);   /* a job's values, other settings */
 int run_sweep(const struct invocation *in);    /* values, a grid of settings */
 int run_token(const struct invocation *in);    /* the daemon's token file */

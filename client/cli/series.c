@@ -82,6 +82,30 @@ void series_add(struct series *s, double x, const json_t *decision, const json_t
     s->n++;
 }
 
+void series_title(struct series *s, const char *title)
+{
+    free(s->title);
+    s->title = need(strdup(title));
+}
+
+void series_drop(struct series *s, double x)
+{
+    size_t from = 0, n;
+
+    if (!s->n) return;
+    while (from < s->n && s->x[from] < x)
+        from++;
+    n = s->n - from;
+    memmove(s->x, s->x + from, n * sizeof(*s->x));
+    memmove(s->value, s->value + from, n * sizeof(*s->value));
+    memmove(s->event, s->event + from, n * sizeof(*s->event));
+    for (size_t i = 0; i < s->n_lines; i++) {
+        memmove(s->lines[i].rate, s->lines[i].rate + from, n * sizeof(double));
+        memmove(s->lines[i].mark, s->lines[i].mark + from, n);
+    }
+    s->n = n;
+}
+
 size_t series_count(const struct series *s, size_t line, enum mark mark)
 {
     size_t n = 0;

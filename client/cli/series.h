@@ -34,6 +34,11 @@ void series_free(struct series *s);
  * what it had before.  Rates are those of the first group. */
 void series_add(struct series *s, double x, const json_t *decision, const json_t *second);
 
+/* Another title. */
+void series_title(struct series *s, const char *title);
+/* Takes away what is left of x. */
+void series_drop(struct series *s, double x);
+
 /* Marks of a line. */
 size_t series_count(const struct series *s, size_t line, enum mark mark);
 

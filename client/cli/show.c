@@ -2,6 +2,7 @@
 #include "cli/show.h"
 
 #include "cli/call.h"
+#include "cli/paper.h"
 #include "cli/table.h"
 #include "cli/text.h"
 
@@ -213,7 +214,7 @@ static void show_leaves(const char *heading, const json_t *object, enum precisio
     struct table *table = table_new(COLUMNS(leaf_columns));
 
     if (heading) putchar('\n');
-    if (heading) print_heading(heading);
+    if (heading) put_heading(stdout, heading);
     add_leaves(table, object, "", precision, deep);
     table_print(table);
     table_free(table);

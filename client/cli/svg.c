@@ -212,7 +212,7 @@ static void put_legend(const struct svg *g)
     fputs("</g>\n", g->out);
 }
 
-static void put_picture(struct svg *g)
+static void put_picture(struct svg *g, const struct plot_look *look)
 {
     const struct series *s = g->s;
 
@@ -223,8 +223,8 @@ static void put_picture(struct svg *g)
             axis_take(&g->right, s->lines[k].rate[i]);
     }
     axis_fit(&g->x, SCALE_LINEAR, true);
-    axis_fit(&g->left, SCALE_AUTO, false);
-    axis_fit(&g->right, SCALE_LOG, false);
+    axis_fit(&g->left, look->value, false);
+    axis_fit(&g->right, look->rate, false);
     fputs(head, g->out);
     fputs("<title>", g->out);
     put_text(g->out, s->title);
@@ -262,7 +262,8 @@ static bool is_replaceable(const char *path, char *error, size_t size)
     return false;
 }
 
-int svg_write(const struct series *s, const char *path, char *error, size_t size)
+int svg_write(const struct series *s, const struct plot_look *look, const char *path, char *error,
+              size_t size)
 {
     struct svg g = {.s = s};
     char *beside = NULL, *real = realpath(path, NULL);
@@ -275,7 +276,7 @@ int svg_write(const struct series *s, const char *path, char *error, size_t size
     fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     g.out = fd < 0 ? NULL : fdopen(fd, "w");
     if (!g.out) goto out;
-    put_picture(&g);
+    put_picture(&g, look);
     bool written = !fflush(g.out) && !ferror(g.out) && !fsync(fd);
     if (fclose(g.out) || !written || rename(beside, into)) {
         snprintf(error, size, "%s: cannot be written: %s", path, strerror(errno));

@@ -1,19 +1,15 @@
 /* Cells are kept until they are printed, so that a column is as wide as its widest cell. */
 #include "cli/table.h"
 
+#include "cli/paper.h"
 #include "cli/text.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #define COLUMNS_MAX 24
 #define GAP         2
 #define NARROW      20 /* the last column is never cut below this */
-
-#define BOLD  "\033[1m"
-#define PLAIN "\033[0m"
 
 static const struct {
     const char *word, *style;
@@ -32,25 +28,6 @@ struct table {
     size_t filled, cap;
     bool headed;
 };
-
-struct paper paper(void)
-{
-    struct paper p = {0};
-    struct winsize size;
-    const char *no_colour = getenv("NO_COLOR");
-
-    if (!isatty(STDOUT_FILENO)) return p;
-    p.colour = !no_colour || !*no_colour;
-    p.width = !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) ? size.ws_col : 0;
-    return p;
-}
-
-void print_heading(const char *text)
-{
-    bool colour = paper().colour;
-
-    printf("%s%s%s\n", colour ? BOLD : "", text, colour ? PLAIN : "");
-}
 
 struct table *table_new(const struct column *columns, size_t n)
 {
@@ -100,7 +77,7 @@ static void print_cell(const struct table *t, size_t column, size_t start, const
     if (t->columns[column].right) pad(space_of(t, column, text));
     if (style) fputs(style, stdout);
     put_safe(stdout, text, limit);
-    if (style) fputs(PLAIN, stdout);
+    if (style) fputs(STYLE_PLAIN, stdout);
 }
 
 static const char *style_of(const struct table *t, const char *text)
@@ -119,7 +96,7 @@ static void print_row(const struct table *t, char *const *cells)
         used--;
     for (size_t i = 0; i < used; i++) {
         const char *text = cells ? cells[i] : t->columns[i].head;
-        const char *style = cells ? style_of(t, text) : t->paper.colour ? BOLD : NULL;
+        const char *style = cells ? style_of(t, text) : t->paper.colour ? STYLE_BOLD : NULL;
         print_cell(t, i, start, text, style);
         if (i + 1 == used) break;
         pad(GAP + (t->columns[i].right ? 0 : space_of(t, i, text)));

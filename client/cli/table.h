@@ -1,4 +1,4 @@
-/* Tables for people: aligned columns, coloured on a terminal. */
+/* Tables for people: aligned columns, coloured where paper.h says so. */
 #ifndef GREEDYLR_CLI_TABLE_H
 #define GREEDYLR_CLI_TABLE_H
 
@@ -11,13 +11,6 @@ struct column {
     size_t room;      /* width it has at least, so that rows printed later fit below earlier ones */
 };
 
-/* How standard output is to be written: set once. */
-struct paper {
-    bool colour;  /* a terminal, and NO_COLOR is not set */
-    size_t width; /* of the terminal; 0: not one, lines are never cut */
-};
-struct paper paper(void);
-
 struct table;
 
 /* Columns are borrowed until table_free. */
@@ -28,8 +21,5 @@ void table_add(struct table *t, const char *text);
  * shrink. */
 void table_print(struct table *t);
 void table_free(struct table *t);
-
-/* A line that introduces what follows. */
-void print_heading(const char *text);
 
 #endif

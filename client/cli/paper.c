@@ -1,0 +1,73 @@
+/* A terminal is asked each time: it may have another size by now. */
+#include "cli/paper.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static enum { AUTO, ALWAYS, NEVER } colours;
+
+static const char *set_in_environment(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value && *value ? value : NULL;
+}
+
+static bool is_dumb(void)
+{
+    const char *term = getenv("TERM");
+
+    return term && !strcmp(term, "dumb");
+}
+
+static bool has_utf8(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+
+    for (int i = 0; i < 3; i++) {
+        const char *value = set_in_environment(names[i]);
+        if (value) return strcasestr(value, "utf-8") || strcasestr(value, "utf8");
+    }
+    return false;
+}
+
+bool paper_set_colour(const char *when)
+{
+    static const char *const words[] = {[AUTO] = "auto", [ALWAYS] = "always", [NEVER] = "never"};
+
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(words[i], when)) continue;
+        colours = i;
+        return true;
+    }
+    return false;
+}
+
+struct paper paper(void)
+{
+    struct paper p = {.terminal = isatty(STDOUT_FILENO), .utf8 = has_utf8()};
+    struct winsize size;
+
+    p.colour =
+        colours == ALWAYS || (colours == AUTO && p.terminal && !set_in_environment("NO_COLOR") && !is_dumb());
+    if (p.terminal && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size)) {
+        p.width = size.ws_col;
+        p.height = size.ws_row;
+    }
+    return p;
+}
+
+bool paper_has_progress(void)
+{
+    return isatty(STDERR_FILENO) && !is_dumb();
+}
+
+void put_heading(FILE *out, const char *text)
+{
+    bool colour = paper().colour;
+
+    fprintf(out, "%s%s%s\n", colour ? STYLE_BOLD : "", text, colour ? STYLE_PLAIN : "");
+}
