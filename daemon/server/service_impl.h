@@ -18,12 +18,15 @@
 /* Threads of libuv's pool. */
 #define POOL_THREADS 4
 
+/* Short reads; those of whole histories; what computes long.  Of the latter two few at a time. */
+enum lane { LANE_READS, LANE_SCANS, LANE_SIMULATIONS, LANES };
+
 struct offload;
 struct pool {
-    struct offload *reads, *simulations; /* waiting, in order */
+    struct offload *waiting[LANES]; /* in order */
     struct offload *running;
-    uint32_t n_running, n_simulating, n_waiting; /* n_waiting: simulations */
-    struct store_reader *spare[POOL_THREADS];    /* open, for the next reads */
+    uint32_t n_waiting[LANES], n_running[LANES];
+    struct store_reader *spare[POOL_THREADS]; /* open, for the next reads */
     uint32_t n_spare;
     void (*ended)(struct service *service); /* NULL: it goes on */
 };
@@ -190,7 +193,7 @@ void watch_deleted(struct service *service, const struct job *job);
 /* Work of one kind, in this order; what the caller needs lies behind the struct offload.  A step that sets
  * o->err is the last, but for clear. */
 struct offload_kind {
-    bool simulates;                    /* takes long: few at a time, and few may wait */
+    enum lane lane;                    /* simulations: few may wait */
     void (*run)(struct offload *o);    /* pool: makes what is asked for; NULL: it is there */
     void (*merge)(struct offload *o);  /* loop: adds what memory knows; NULL: nothing */
     void (*answer)(struct offload *o); /* pool: offload_answer */

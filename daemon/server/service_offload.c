@@ -1,16 +1,17 @@
 /* Work on the pool: reads of histories and lists, simulations, and the encoding of their answers.
  *
  * At most POOL_THREADS items are with the pool at a time; the others wait here, in order.  So what nobody
- * wants any more is dropped before it begins, simulations never hold all threads, and a turn of the loop
+ * wants any more is dropped before it begins, what takes long never holds all threads, and a turn of the loop
  * finishes no more than that many.  Work that has begun and that nobody wants is asked to end.  The service
  * outlives the last of it. */
 #include "server/service_impl.h"
 
 #include <stdlib.h>
 
-#define TEXT_OF(x)  #x
-#define NUMBER(x)   TEXT_OF(x)
-#define SIMULATIONS (POOL_THREADS / 2) /* at a time; the rest is for reads */
+#define TEXT_OF(x) #x
+#define NUMBER(x)  TEXT_OF(x)
+#define LONG_EACH  (POOL_THREADS / 2) /* scans at a time, and simulations */
+#define LONG_ALL   (POOL_THREADS - 1) /* of both; the rest is for short reads */
 
 static void take_out(struct offload **list, struct offload *o)
 {
@@ -69,7 +70,7 @@ struct store_reader *offload_reader(struct offload *o)
 
 static void take_reader(struct pool *pool, struct offload *o)
 {
-    if (o->kind->simulates || !pool->n_spare) return;
+    if (o->kind->lane == LANE_SIMULATIONS || !pool->n_spare) return;
     o->reader = pool->spare[--pool->n_spare];
     o->keeps_reader = true;
 }
@@ -112,9 +113,8 @@ static void on_done(uv_work_t *work, int status)
         }
     }
     take_out(&pool->running, o);
-    pool->n_running--;
+    pool->n_running[o->kind->lane]--;
     give_reader(pool, o);
-    if (o->kind->simulates) pool->n_simulating--;
     offload_end(o, o->err.status ? &o->err : NULL);
     pool_next(service);
     if (pool->ended && !pool->running) pool->ended(service);
@@ -127,26 +127,34 @@ static void pool_run(struct service *service, struct offload *o)
     o->waits = false;
     take_reader(pool, o);
     append(&pool->running, o);
-    pool->n_running++;
-    if (o->kind->simulates) pool->n_simulating++;
+    pool->n_running[o->kind->lane]++;
     (void)uv_queue_work(service->loop, &o->work, on_work, on_done); /* fails only without on_work */
+}
+
+static bool may_run(const struct pool *pool, int lane)
+{
+    uint32_t n_long = pool->n_running[LANE_SCANS] + pool->n_running[LANE_SIMULATIONS];
+
+    if (n_long + pool->n_running[LANE_READS] >= POOL_THREADS) return false;
+    return lane == LANE_READS || (pool->n_running[lane] < LONG_EACH && n_long < LONG_ALL);
+}
+
+static struct offload *take_first(struct pool *pool, int lane)
+{
+    struct offload *o = pool->waiting[lane];
+
+    pool->waiting[lane] = o->next;
+    pool->n_waiting[lane]--;
+    return o;
 }
 
 static void pool_next(struct service *service)
 {
     struct pool *pool = &service->pool;
-    struct offload *o;
 
-    while (pool->n_running < POOL_THREADS) {
-        if ((o = pool->reads)) {
-            pool->reads = o->next;
-        } else if ((o = pool->simulations) && pool->n_simulating < SIMULATIONS) {
-            pool->simulations = o->next;
-            pool->n_waiting--;
-        } else {
-            return;
-        }
-        pool_run(service, o);
+    for (int lane = 0; lane < LANES; lane++) {
+        while (pool->waiting[lane] && may_run(pool, lane))
+            pool_run(service, take_first(pool, lane));
     }
 }
 
@@ -156,8 +164,8 @@ static void drop_waiting(struct offload *o, const struct error *err)
 {
     struct pool *pool = &o->service->pool;
 
-    take_out(o->kind->simulates ? &pool->simulations : &pool->reads, o);
-    if (o->kind->simulates) pool->n_waiting--;
+    take_out(&pool->waiting[o->kind->lane], o);
+    pool->n_waiting[o->kind->lane]--;
     offload_end(o, err);
 }
 
@@ -182,10 +190,11 @@ static int refuse_draining(struct error *err)
 static int admit(const struct service *service, const struct offload_kind *kind, struct error *err)
 {
     const struct pool *pool = &service->pool;
-    uint32_t n = pool->n_simulating + pool->n_waiting;
+    uint32_t n = pool->n_running[LANE_SIMULATIONS] + pool->n_waiting[LANE_SIMULATIONS];
+    bool simulates = kind->lane == LANE_SIMULATIONS;
 
-    if (pool->ended || (kind->simulates && service->releasing)) return refuse_draining(err);
-    if (!kind->simulates) return 0;
+    if (pool->ended || (simulates && service->releasing)) return refuse_draining(err);
+    if (!simulates) return 0;
     if (service_check_load(service, err)) return (int)err->status;
     if (n < service->options.max_simulations) return 0;
     return error_limit(err, LIMIT_SIMULATIONS, ST_TOO_MANY_WAITING,
@@ -216,8 +225,8 @@ void offload_start(struct service *service, struct call *call, const struct offl
     o->waits = true;
     call->waiting = o;
     call->cancel = on_peer_gone;
-    append(kind->simulates ? &pool->simulations : &pool->reads, o);
-    if (kind->simulates) pool->n_waiting++;
+    append(&pool->waiting[kind->lane], o);
+    pool->n_waiting[kind->lane]++;
     pool_next(service);
 }
 
@@ -252,8 +261,8 @@ void pool_drop_simulations(struct service *service)
     struct error err;
 
     (void)refuse_draining(&err);
-    while (service->pool.simulations)
-        drop_waiting(service->pool.simulations, &err);
+    while (service->pool.waiting[LANE_SIMULATIONS])
+        drop_waiting(service->pool.waiting[LANE_SIMULATIONS], &err);
 }
 
 void pool_end(struct service *service, void (*ended)(struct service *service))
@@ -263,9 +272,10 @@ void pool_end(struct service *service, void (*ended)(struct service *service))
 
     (void)refuse_draining(&err);
     pool->ended = ended;
-    pool_drop_simulations(service);
-    while (pool->reads)
-        drop_waiting(pool->reads, &err);
+    for (int lane = 0; lane < LANES; lane++) {
+        while (pool->waiting[lane])
+            drop_waiting(pool->waiting[lane], &err);
+    }
     for (struct offload *o = pool->running; o; o = o->next)
         atomic_store(&o->unwanted, true);
     if (!pool->running) ended(service);

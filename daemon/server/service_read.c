@@ -185,7 +185,7 @@ static void clear_thinned(struct offload *o)
 }
 
 static const struct offload_kind thin_decisions = {
-    .run = run_thin_decisions, .answer = answer_decisions, .clear = clear_thinned};
+    .lane = LANE_SCANS, .run = run_thin_decisions, .answer = answer_decisions, .clear = clear_thinned};
 
 static int check_points(const Greedylr__V1__ListDecisionsRequest *request, struct error *err)
 {

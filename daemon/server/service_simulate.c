@@ -102,7 +102,8 @@ static void clear(struct offload *o)
     spec_free(s->spec);
 }
 
-static const struct offload_kind simulate = {.simulates = true, .run = run, .answer = answer, .clear = clear};
+static const struct offload_kind simulate = {
+    .lane = LANE_SIMULATIONS, .run = run, .answer = answer, .clear = clear};
 
 static int check(const struct service *service, const Greedylr__V1__SimulateRequest *request,
                  struct error *err)

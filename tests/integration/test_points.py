@@ -3,10 +3,13 @@ import csv
 import io
 import json
 import random
+import select
+import socket
+import sqlite3
 import threading
 import unittest
 
-from harness import DaemonTest, num
+from harness import Daemon, DaemonTest, num
 
 QUIET = ("hold", "schedule", "ramp")
 
@@ -108,6 +111,34 @@ class Points(DaemonTest):
         for t in threads:
             t.join()
         self.assertEqual(wrong, [])
+
+
+class Long(unittest.TestCase):
+    def test_short_reads_do_not_wait_for_scans(self):
+        d = Daemon()
+        self.addCleanup(d.close)
+        d.start()
+        d.ok("POST", "/v1/jobs:batchReport", {"reports": [{"job": "l", "loss": 1, "lr": 0.1} for _ in range(1000)]})
+        d.stop()
+        with sqlite3.connect(d.data + "/greedylr.db") as db:
+            names = [row[1] for row in db.execute("PRAGMA table_info(decision)")]
+            rest = ",".join(name for name in names if name not in ("revision", "step"))
+            for i in range(1, 40):
+                db.execute("INSERT INTO decision(revision,step,%s) SELECT revision+%d,step+%d,%s FROM decision WHERE revision<=1000"
+                           % (rest, i * 1000, i * 1000, rest))
+        db.close()
+        d.start()
+        scans = []
+        for _ in range(12):
+            s = socket.create_connection(("127.0.0.1", d.port), 60)
+            self.addCleanup(s.close)
+            s.sendall(b"GET /v1/jobs/l/decisions?max_points=10 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            scans.append(s)
+        self.assertEqual(len(d.ok("GET", "/v1/jobs/l/decisions?page_size=5")["decisions"]), 5)
+        self.assertLess(len(select.select(scans, [], [], 0)[0]), 6)
+        for s in scans:
+            self.assertIn(b"HTTP/1.1 200", s.recv(100))
+        d.stop()  # without a look at the data, which nobody decided
 
 
 if __name__ == "__main__":
