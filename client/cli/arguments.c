@@ -64,8 +64,8 @@ static const struct option options[OPTIONS] = {
     [OPTION_FOLLOW] = {"follow", 'f', NULL, "plot", "draw again as decisions are made, until q or Ctrl-C"},
     [OPTION_TOP_SORT] =
         {"sort", 0, "COLUMN", "top",
-         "order of the jobs: activity (default), job, state, step, best, rate, change or round; "
-         "with a dash in front (--sort=-rate) the other way round"},
+         "order of the jobs: activity (default), job, status, step, best, lr, change or round; "
+         "with a dash in front (--sort=-lr) the other way round"},
     [OPTION_ONCE] = {"once", 0, NULL, "top", "print the table once and end; so do --json and -o csv"},
     [OPTION_INTERVAL] = {"interval", 0, "TIME", "plot top",
                          "how long to wait before looking again: 500ms, 5s, 1m; default 2s"},
@@ -98,14 +98,9 @@ const struct option *option(enum option_id id)
 
 bool option_of(enum option_id id, const struct command *command)
 {
-    const char *names = options[id].commands, *at;
-    size_t n = command ? strlen(command->name) : 0;
+    const char *names = options[id].commands;
 
-    if (!names || !command) return !names;
-    for (at = names; *at; at += strcspn(at, " "), at += *at == ' ') {
-        if (strcspn(at, " ") == n && !strncmp(at, command->name, n)) return true;
-    }
-    return false;
+    return names && command ? word_in(command->name, names) : !names;
 }
 
 int usage_error(const struct invocation *in, const char *fmt, ...)
@@ -157,6 +152,7 @@ bool flag_find(const struct command *command, const char *name, struct flag *out
         return true;
     }
     if (!command || !fields_find(command->request, name, &out->field)) return false;
+    if (word_in(out->field.path, command->without)) return false;
     out->value = field_is_flag(&out->field) || field_is_message(&out->field) ? VALUE_MAYBE : VALUE_ALWAYS;
     return true;
 }
@@ -168,28 +164,35 @@ bool flag_takes(const struct flag *flag, const char *next)
     return !strcmp(next, "true") || !strcmp(next, "false");
 }
 
+struct offering {
+    const struct command *command;
+    struct nearest near;
+};
+
 static int offer_field(void *arg, const struct field *field)
 {
-    nearest_offer(arg, field->path + field->flag);
+    struct offering *o = arg;
+
+    if (!word_in(field->path, o->command->without)) nearest_offer(&o->near, field->path + field->flag);
     return 0;
 }
 
 static int unknown_flag(const struct invocation *in, const char *name)
 {
     const struct command *command = in->command;
-    struct nearest near;
+    struct offering o = {.command = command};
     const char *where = command ? command->name : "greedylr";
 
     if (!strcmp(name, "token"))
         return usage_error(
             in, "--token: a token on the command line can be read by everybody on this machine, and "
                 "stays in the shell's history; use --token-file FILE or GREEDYLR_TOKEN");
-    nearest_begin(&near, name);
+    nearest_begin(&o.near, name);
     for (int i = 0; i < OPTIONS; i++) {
-        if (option_of(i, command)) nearest_offer(&near, options[i].name);
+        if (option_of(i, command)) nearest_offer(&o.near, options[i].name);
     }
-    if (command) fields_walk(command->request, offer_field, &near);
-    const char *meant = nearest_word(&near);
+    if (command) fields_walk(command->request, offer_field, &o);
+    const char *meant = nearest_word(&o.near);
     return usage_error(in, "--%s: %s has no such flag%s%s%s%s", name, where,
                        command ? "" : " in front of a command", meant ? "; did you mean --" : "",
                        meant ? meant : "", meant ? "?" : "");

@@ -4,6 +4,7 @@
  * all if it has not: somebody else listens there, or a proxy speaks for it. */
 #include "cli/call.h"
 
+#include "cli/moment.h"
 #include "cli/show.h"
 #include "cli/text.h"
 
@@ -282,7 +283,7 @@ static int poll_refused(const struct transport *t, const struct transport_reply 
 }
 
 int session_poll(const struct invocation *in, struct transport *t, const char *command, json_t *request,
-                 json_t **out, char *why, size_t size)
+                 json_t **out, double *ahead, char *why, size_t size)
 {
     const struct command *ask = command_find(command);
     char *path = command_path(ask, request);
@@ -298,6 +299,7 @@ int session_poll(const struct invocation *in, struct transport *t, const char *c
         rc = poll_refused(t, &reply, why, size);
     } else {
         *out = need(json_loads(reply.body, 0, NULL)); /* it was read a moment ago */
+        if (ahead && reply.date) *ahead = moment_ahead(reply.date);
     }
     transport_reply_clear(&reply);
     free(path);

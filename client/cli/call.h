@@ -20,9 +20,10 @@ int session_call(const struct invocation *in, struct transport *t, const char *p
 int session_json(const struct invocation *in, struct transport *t, const char *command, json_t *request,
                  json_t **out);
 /* The same for who asks again and again: why not is written into why (size bytes), not said.  EXIT_NO_ANSWER
- * where it may pass by itself. */
+ * where it may pass by itself.  *ahead, unless it is NULL: by how many seconds the daemon's clock is before
+ * ours, where it says. */
 int session_poll(const struct invocation *in, struct transport *t, const char *command, json_t *request,
-                 json_t **out, char *why, size_t size);
+                 json_t **out, double *ahead, char *why, size_t size);
 
 /* Says on standard error what the daemon refused, why, and what to do; returns the exit code.  body: of an
  * answer with this HTTP status. */

@@ -67,6 +67,17 @@ static const struct command rows[] = {
      .path = "/v1/jobs",
      .answer = ANSWER_JOBS,
      .run = run_pages},
+    {.name = "top",
+     .summary = "the jobs as they go on, live",
+     .about = "Keys: j and k or the arrows move, Enter draws the job, s sorts by the next column and r the "
+              "other way "
+              "round, / searches in the names, q ends.  CHANGE is the rate by the one the job began with, "
+              "LAST the last "
+              "decision and its age, ROUND the ranks that a waiting step has and lacks.",
+     .request = REQUEST(list_jobs),
+     .without = "page_size page_token",
+     .answer = ANSWER_JOBS,
+     .run = run_top},
     {.name = "history",
      .summary = "the decisions of a job",
      .rpc = "ListDecisions",
@@ -274,6 +285,16 @@ const struct command *command_find(const char *name)
         if (!strcmp(rows[i].name, name)) return &rows[i];
     }
     return NULL;
+}
+
+bool word_in(const char *word, const char *words)
+{
+    size_t n = strlen(word);
+
+    for (const char *at = words ? words : ""; *at; at += strcspn(at, " "), at += *at == ' ') {
+        if (strcspn(at, " ") == n && !strncmp(at, word, n)) return true;
+    }
+    return false;
 }
 
 void command_usage(const struct command *command, char *out, size_t size)

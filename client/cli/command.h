@@ -58,6 +58,8 @@ struct command {
 const struct command *commands(size_t *n);
 /* NULL: there is no such command. */
 const struct command *command_find(const char *name);
+/* Whether word is one of words, which have spaces between them; NULL: none. */
+bool word_in(const char *word, const char *words);
 /* The command's name and arguments: "fork JOB NEW"; out is terminated. */
 void command_usage(const struct command *command, char *out, size_t size);
 /* Whether its answer is a list, which CSV can hold. */

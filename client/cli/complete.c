@@ -54,7 +54,7 @@ static int offer_field(void *arg, const struct field *field)
     struct flag flag;
 
     /* An option of the same name has been offered. */
-    if (!flag_find(c->in.command, name, &flag) || !flag.is_option)
+    if (flag_find(c->in.command, name, &flag) && !flag.is_option)
         offer(c, "--", name, docs_of(field->message->short_name, field->desc->name));
     return 0;
 }
@@ -106,6 +106,14 @@ static void each_word(void *arg, const char *word, size_t len)
     offer_word(arg, copy);
 }
 
+static void offer_words(const struct completing *c, const char *words)
+{
+    for (size_t n; *words; words += n, words += *words == ' ') {
+        n = strcspn(words, " ");
+        each_word((void *)c, words, n);
+    }
+}
+
 static void offer_setting(void *arg, const char *name, const struct field *field)
 {
     char front[FIELD_PATH_MAX + 2];
@@ -128,7 +136,6 @@ static void offer_output(const struct completing *c)
 
 static void offer_option_values(struct completing *c, enum option_id id)
 {
-    static const char *const orders[] = {"final", "min", "max", "raises", "cuts", "resets", "plateaued"};
     const char *policy = c->in.options[OPTION_POLICY];
 
     switch (id) {
@@ -141,10 +148,11 @@ static void offer_option_values(struct completing *c, enum option_id id)
     case OPTION_JOB: offer_jobs(c); break;
     case OPTION_POLICY: settings_policies(offer_policy, c); break;
     case OPTION_SET: settings_names(policy ? policy : "greedy", offer_setting, c); break;
-    case OPTION_SORT:
-        for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
-            offer_word(c, orders[i]);
-        break;
+    case OPTION_SORT: offer_words(c, "final min max raises cuts resets plateaued"); break;
+    case OPTION_TOP_SORT: offer_words(c, "activity job status step best lr change round"); break;
+    case OPTION_LOG: offer_words(c, "rate value both none"); break;
+    case OPTION_COLOR: offer_words(c, "auto always never"); break;
+    case OPTION_ROLE: offer_words(c, "observe report admin"); break;
     default: break;
     }
 }

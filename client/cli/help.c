@@ -58,9 +58,11 @@ static bool has_own(const struct command *command)
     return false;
 }
 
-/* Fields that are arguments have no need to be listed, nor those behind an option of the same name. */
+/* Fields that are arguments have no need to be listed, nor those behind an option of the same name or that
+ * the command is without. */
 static bool is_argument(const struct command *command, const struct field *field)
 {
+    if (word_in(field->path, command->without)) return true;
     for (size_t i = 0; i < ARGUMENTS_MAX && command->arguments[i].name; i++) {
         const char *name = command->arguments[i].field;
         if (name && !strcmp(name, field->path)) return true;

@@ -7,6 +7,15 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+static const struct {
+    const char *word, *style;
+} styles[] = {
+    {"raise", "\033[32m"},  {"cut", "\033[31m"},    {"reset", "\033[35m"},    {"skip", "\033[33m"},
+    {"active", "\033[32m"}, {"paused", "\033[33m"}, {"finished", "\033[36m"}, {"override", "\033[36m"},
+    {"rewind", "\033[36m"}, {"fork", "\033[36m"},   {"import", "\033[36m"},   {"update", "\033[36m"},
+    {"begin", "\033[36m"},  {"pause", "\033[33m"},  {"resume", "\033[32m"},   {"finish", "\033[36m"},
+};
+
 static enum { AUTO, ALWAYS, NEVER } colours;
 
 static const char *set_in_environment(const char *name)
@@ -63,6 +72,14 @@ struct paper paper(void)
 bool paper_has_progress(void)
 {
     return isatty(STDERR_FILENO) && !is_dumb();
+}
+
+const char *word_style(const char *word)
+{
+    for (size_t i = 0; i < sizeof(styles) / sizeof(styles[0]); i++) {
+        if (!strcmp(styles[i].word, word)) return styles[i].style;
+    }
+    return NULL;
 }
 
 void put_heading(FILE *out, const char *text)

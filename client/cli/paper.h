@@ -25,6 +25,9 @@ bool paper_set_colour(const char *when);
 /* Whether a line on standard error may be drawn over: a terminal that is not dumb. */
 bool paper_has_progress(void);
 
+/* How an action or a state is written where there are colours; NULL: as everything else. */
+const char *word_style(const char *word);
+
 /* A line that introduces what follows. */
 void put_heading(FILE *out, const char *text);
 

@@ -234,7 +234,7 @@ static void put_counts(const struct plot *p, size_t line, bool several)
         put_style(p, signs[mark].style);
         fputs(sign_of(p, signs[mark].utf8, signs[mark].ascii), p->out);
         put_style(p, STYLE_PLAIN);
-        fprintf(p->out, " %s %zu", signs[mark].name, n);
+        fprintf(p->out, " %s %zu%s", signs[mark].name, n, n && p->s->thinned ? "+" : "");
         between = "   ";
     }
     if (several) fprintf(p->out, "   %s several", sign_of(p, signs[MARKS].utf8, signs[MARKS].ascii));

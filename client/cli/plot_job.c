@@ -6,7 +6,6 @@
 #include "cli/call.h"
 #include "cli/picture.h"
 #include "cli/plot.h"
-#include "cli/progress.h"
 #include "cli/run.h"
 #include "cli/screen.h"
 #include "cli/series.h"
@@ -17,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_SIZE   1000
+#define POINTS      2000 /* the most that the daemon thins out to */
 #define INTERVAL_MS 2000
 #define POINTS_MAX  20000 /* of a series that grows, before it is thinned out anew */
 
@@ -32,14 +31,13 @@ struct job_plot {
     json_int_t revision, seen; /* of the job; of the last decision in the series */
     json_int_t first;          /* step where the range begins; -1: the job's first */
     double last_step;
-    struct progress progress;
 };
 
 /* ---- asking ---- */
 
 static int ask(struct job_plot *p, const char *command, json_t *request, json_t **out)
 {
-    return p->polling ? session_poll(p->in, p->t, command, request, out, p->why, sizeof(p->why))
+    return p->polling ? session_poll(p->in, p->t, command, request, out, NULL, p->why, sizeof(p->why))
                       : session_json(p->in, p->t, command, request, out);
 }
 
@@ -103,7 +101,7 @@ static void set_number(json_t *query, const char *name, json_int_t value)
 
 static json_t *query_from(const struct job_plot *p, json_int_t first)
 {
-    json_t *query = need(json_pack("{s:s, s:i}", "job", p->job, "page_size", PAGE_SIZE));
+    json_t *query = need(json_pack("{s:s, s:i}", "job", p->job, "max_points", POINTS));
 
     if (first >= 0) set_number(query, "from_step", first);
     if (p->in->command->run == run_plot && p->in->options[OPTION_TO_STEP])
@@ -111,26 +109,19 @@ static json_t *query_from(const struct job_plot *p, json_int_t first)
     return query;
 }
 
-/* Page after page; take returns false where there is no need to go on. */
+/* take returns false where there is no need to go on. */
 static int each_decision(struct job_plot *p, json_t *query, bool (*take)(struct job_plot *p, const json_t *d))
 {
-    bool more = true, on = true;
-    int rc = 0;
+    json_t *answer = NULL, *decision;
+    bool on = true;
+    int rc = ask(p, "history", query, &answer);
+    size_t i;
 
-    while (!rc && more && on) {
-        json_t *page = NULL, *decision;
-        size_t i;
-        rc = ask(p, "history", query, &page);
-        json_t *token = json_object_get(page, "next_page_token"), *list = json_object_get(page, "decisions");
-        json_array_foreach(list, i, decision)
-        {
-            if (on) on = take(p, decision);
-        }
-        more = json_is_string(token) && json_array_size(list);
-        if (more && json_object_set(query, "page_token", token)) need(NULL);
-        json_decref(page);
-        progress_to(&p->progress, p->series->n);
+    json_array_foreach(json_object_get(answer, "decisions"), i, decision)
+    {
+        if (on) on = take(p, decision);
     }
+    json_decref(answer);
     return rc;
 }
 
@@ -178,16 +169,15 @@ static int load(struct job_plot *p)
     p->series = series_new(p->job, "step", "rate", NULL);
     p->seen = 0;
     p->last_step = 0;
-    progress_begin(&p->progress, "revisions", (size_t)p->revision);
     query = query_from(p, p->first);
     rc = each_decision(p, query, take_any);
     json_decref(query);
-    progress_end(&p->progress);
     if (rc) {
         series_free(p->series);
         p->series = old;
     } else {
         series_free(old);
+        p->series->thinned = p->series->n >= POINTS;
         set_title(p, job);
     }
     json_decref(job);

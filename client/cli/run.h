@@ -10,6 +10,7 @@ int run_watch(const struct invocation *in);    /* a stream, resumed when it brea
 int run_delete(const struct invocation *in);   /* asks first */
 int run_simulate(const struct invocation *in); /* values may come from a file */
 int run_plot(const struct invocation *in);     /* a job's values and rates, drawn */
+int run_top(const struct invocation *in);      /* a live table of jobs */
 int run_replay(const struct invocation *in);   /* a job's values, other settings */
 int run_sweep(const struct invocation *in);    /* values, a grid of settings */
 int run_token(const struct invocation *in);    /* the daemon's token file */

@@ -108,7 +108,9 @@ static void hold_signals(int how)
 int screen_open(void)
 {
     static bool registered;
+    const char *term = getenv("TERM");
 
+    if (term && !strcmp(term, "dumb")) return -1;
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || tcgetattr(STDIN_FILENO, &before)) return -1;
     for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
         handle(ending[i], on_ending);
@@ -133,12 +135,13 @@ void screen_draw(const char *text, size_t height)
     fputs("\033[H", stdout);
     while (*text && line < height) {
         size_t n = strcspn(text, "\n");
-        /* The line feed of the last line would move everything up. */
-        fprintf(stdout, "%s%.*s\033[0m\033[K", line ? "\r\n" : "", (int)n, text);
+        /* Erased before it is written: behind a full line the cursor stands on its last character.  The line
+         * feed of the last line would move everything up. */
+        fprintf(stdout, "%s\033[K%.*s\033[0m", line ? "\r\n" : "", (int)n, text);
         text += n + (text[n] == '\n');
         line++;
     }
-    fputs("\033[J", stdout);
+    if (line < height) fputs("\r\n\033[J", stdout);
     fflush(stdout);
 }
 

@@ -21,7 +21,8 @@ enum {
 };
 enum { KEY_ENTER = '\r', KEY_ESCAPE = 27, KEY_BACKSPACE = 127 };
 
-/* Takes the terminal.  Returns 0, or -1 if standard input or output is none. */
+/* Takes the terminal.  Returns 0, or -1 if standard input or output is none, or it can only
+ * write lines (TERM is dumb). */
 int screen_open(void);
 /* Gives it back; does nothing if it is not taken. */
 void screen_close(void);

@@ -15,6 +15,7 @@ struct series {
     const char *x_name; /* "step" */
     const char *note;   /* below the picture; NULL: none */
     size_t n, cap;
+    bool thinned; /* some decisions were left out where that does not show: there may be more marks */
     double *x;
     double *value; /* NaN: a gap, unless at an event */
     bool *event;   /* something that was done to the job: there is no value */

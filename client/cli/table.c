@@ -11,15 +11,6 @@
 #define GAP         2
 #define NARROW      20 /* the last column is never cut below this */
 
-static const struct {
-    const char *word, *style;
-} styles[] = {
-    {"raise", "\033[32m"},  {"cut", "\033[31m"},    {"reset", "\033[35m"},    {"skip", "\033[33m"},
-    {"active", "\033[32m"}, {"paused", "\033[33m"}, {"finished", "\033[36m"}, {"override", "\033[36m"},
-    {"rewind", "\033[36m"}, {"fork", "\033[36m"},   {"import", "\033[36m"},   {"update", "\033[36m"},
-    {"begin", "\033[36m"},  {"pause", "\033[33m"},  {"resume", "\033[32m"},   {"finish", "\033[36m"},
-};
-
 struct table {
     const struct column *columns;
     size_t n, width[COLUMNS_MAX];
@@ -82,10 +73,7 @@ static void print_cell(const struct table *t, size_t column, size_t start, const
 
 static const char *style_of(const struct table *t, const char *text)
 {
-    for (size_t i = 0; t->paper.colour && i < sizeof(styles) / sizeof(styles[0]); i++) {
-        if (!strcmp(styles[i].word, text)) return styles[i].style;
-    }
-    return NULL;
+    return t->paper.colour ? word_style(text) : NULL;
 }
 
 static void print_row(const struct table *t, char *const *cells)

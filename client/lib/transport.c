@@ -325,6 +325,15 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
     return 0;
 }
 
+static int64_t date_of(CURL *curl)
+{
+    struct curl_header *header;
+
+    if (curl_easy_header(curl, "Date", 0, CURLH_HEADER, -1, &header)) return 0;
+    time_t date = curl_getdate(header->value, NULL);
+    return date > 0 ? date : 0;
+}
+
 /* Fills a reply from what came; takes the body. */
 static int take_reply(struct transport *t, struct bytes *body, struct transport_reply *out)
 {
@@ -337,6 +346,7 @@ static int take_reply(struct transport *t, struct bytes *body, struct transport_
     curl_easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &retry_after);
     out->status = (int)status;
     out->retry_after = retry_after < INT32_MAX ? (long)retry_after : INT32_MAX;
+    out->date = date_of(t->curl);
     out->content_type = strdup(type ? type : "");
     if (out->content_type && bytes_add(body, "", 0, TRANSPORT_REPLY_MAX)) {
         out->body = body->data;

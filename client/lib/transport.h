@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct transport;
 
@@ -22,6 +23,7 @@ struct transport_reply {
     size_t len;         /* bytes */
     char *content_type; /* as sent, parameters included; "" if none was */
     long retry_after;   /* seconds the daemon asks to wait; 0 if it does not */
+    int64_t date;       /* the daemon's clock, seconds since 1970; 0 if it does not say */
 };
 
 /* Answers are at most this long; a longer one counts as none. */

@@ -86,7 +86,7 @@ class Terminal:
         elif piece == "\x1b[H":
             self.at = [0, 0]
         elif piece == "\x1b[K":
-            self.lines[row] = self.lines[row][:column]
+            self.lines[row] = self.lines[row][:min(column, self.width - 1)]  # behind the last column the cursor is on it
         elif piece == "\x1b[J":
             self.lines[row + 1:] = [""] * (self.height - row - 1)
             self.lines[row] = self.lines[row][:column]
