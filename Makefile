@@ -63,7 +63,7 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 # Generated sources are kept: headers are included long after they were made.
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all help clean unit install uninstall deps demo check check-all check-fast compile_commands \
+.PHONY: all help clean unit install uninstall deb deps demo check check-all check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client model \
         fuzz fuzz-build fuzz-targets coverage tidy cppcheck compare compare-quick soak
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
@@ -86,6 +86,7 @@ help:
 	@echo 'make deps        install the Debian packages that are missing'
 	@echo 'make install     binary, library, header, pkg-config file, systemd units and man pages; DESTDIR and PREFIX as'
 	@echo '                 usual; uninstall undoes it'
+	@echo 'make deb         Debian packages in $(BUILD)/deb, looked at by lintian; DEB_REVISION=n tells builds of a version apart'
 	@echo 'make format      clang-format the sources; compile_commands.json on request'
 
 $(BUILD)/greedylrd: $(DAEMON_O)
@@ -197,6 +198,11 @@ uninstall:
 	  $(addprefix $(DESTDIR)$(LIBDIR)/libgreedylr.,a so so.$(SOVERSION) so.$(VERSION)) \
 	  $(DESTDIR)$(LIBDIR)/pkgconfig/libgreedylr.pc $(DESTDIR)$(MANDIR)/man3/libgreedylr.3
 
+# systemd/deb.sh builds them from a copy of the sources, with systemd/debian as its debian directory.
+deb:
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_DEB)
+	@systemd/deb.sh $(BUILD)/deb $(VERSION) $(DEB_REVISION) $(filter-out build-essential gcc libc6-dev lintian debhelper,$(DEPS_BUILD) $(DEPS_DEB))
+
 # ---- What has to be there ----
 
 # Compilers and the libraries of the README's table.
@@ -207,9 +213,12 @@ DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-d
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
 # Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, npm for buf (below).
 DEPS_CHECK := libcriterion-dev valgrind openssl clang libclang-rt-dev llvm clang-tidy cppcheck clang-format strace \
-              systemd mandoc zsh python3-protobuf mypy
+              systemd mandoc zsh python3-protobuf mypy prometheus python3-prometheus-client
 # The comparison of schedules, which nothing else needs: its picture, and fast products of matrices.
 DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopenblas0-serial
+# The Debian packages: what builds them beside DEPS_BUILD.
+DEPS_DEB   := build-essential debhelper dh-python lintian pybuild-plugin-pyproject python3-all python3-setuptools
+DEB_REVISION ?= 1
 BUF        := tests/node_modules/.bin/buf
 
 deps:

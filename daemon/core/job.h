@@ -16,7 +16,7 @@
 
 #define ACTOR_MAX 63 /* bytes of a decision's actor */
 
-enum job_status { JOB_ACTIVE, JOB_PAUSED, JOB_FINISHED };
+enum job_status { JOB_ACTIVE, JOB_PAUSED, JOB_FINISHED, JOB_STATUS_COUNT };
 extern const char *const job_status_words[]; /* "active", "paused", "finished", NULL */
 
 /* The whole state of a job as one flat block of job_state_size() bytes: copy it with memcpy. */

@@ -101,36 +101,6 @@ static void plain_readyz(struct api *api, struct http_request *http)
                                                .len = (size_t)n});
 }
 
-static void plain_metrics(struct api *api, struct http_request *http)
-{
-    struct buf body = {0};
-
-    const struct http_stats *stats = http_server_stats(api->server);
-    struct error err;
-
-    metrics_set(METRIC_CONNECTIONS, stats->connections);
-    metrics_set(METRIC_IN_FLIGHT, (double)http_server_in_flight(api->server));
-    metrics_set(METRIC_WATCHERS, service_watchers(api->config.service));
-    metrics_set(METRIC_CONNECTIONS_ACCEPTED, (double)stats->accepted);
-    metrics_set(METRIC_DEADLINES, (double)stats->deadlines);
-    metrics_set(METRIC_EVICTED, (double)stats->evicted);
-    metrics_set(METRIC_PEERS_GONE, (double)stats->gone);
-    metrics_set(METRIC_STORE_WRITABLE, service_writable(api->config.service, &err) ? 0 : 1);
-    metrics_set(METRIC_JOBS, (double)store_job_count(api->config.store));
-    metrics_set(METRIC_STORE_BYTES, (double)store_bytes(api->config.store));
-    metrics_set(METRIC_UNFOLDED_BYTES, (double)service_unfolded_bytes(api->config.service));
-    metrics_set(METRIC_SHEDDING, service_is_shedding(api->config.service));
-    metrics_set(METRIC_RESIDENT_JOBS, (double)service_resident(api->config.service));
-    metrics_print(&body);
-    if (body.failed) {
-        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
-        api_send_error(http, &err, FACE_REST, NULL);
-    } else {
-        send_text(http, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
-    }
-    buf_free(&body);
-}
-
 static void plain_version(struct api *api, struct http_request *http)
 {
     static const char text[] = "{\"name\":\"greedylrd\",\"version\":\"" GREEDYLRD_VERSION "\"}\n";
@@ -143,8 +113,8 @@ static const struct plain_row {
     const char *path;
     plain_handler *handle;
 } plain_paths[] = {
-    {"/livez", plain_livez},     {"/readyz", plain_readyz},   {"/healthz", plain_readyz},
-    {"/metrics", plain_metrics}, {"/version", plain_version},
+    {"/livez", plain_livez},        {"/readyz", plain_readyz},   {"/healthz", plain_readyz},
+    {"/metrics", api_send_metrics}, {"/version", plain_version},
 };
 
 static const struct plain_row *find_plain(const char *target)
@@ -187,7 +157,7 @@ static int64_t admit_plain(struct api *api, struct http_request *http, const str
     struct error err;
 
     if (admit_read(http)) return -1;
-    if (plain->handle != plain_metrics || http_is_loopback_or_unix(http)) return 0;
+    if (plain->handle != api_send_metrics || http_is_loopback_or_unix(http)) return 0;
     if (api_authorize(api, http, ROLE_OBSERVE, plain->path, &token, &err)) {
         api_send_error(http, &err, FACE_REST, NULL);
         return -1;
@@ -236,10 +206,15 @@ static int64_t on_admit(void *arg, struct http_request *http)
     struct rpc_route route;
     struct error err;
 
+    if (plain) http_set_route(http, api->plain_routes[plain - plain_paths]);
     if (guard_check(http, api->config.guard, &err)) goto refuse;
     if (plain) return admit_plain(api, http, plain);
-    if (web_find(target)) return admit_read(http);
+    if (web_find(target)) {
+        http_set_route(http, api->page_route);
+        return admit_read(http);
+    }
     if (route_match(http_method(http), target, &route, &allow, &err)) goto refuse;
+    http_set_route(http, api->method_routes[route.method - rpc_methods(&(size_t){0})]);
     if (api_authorize(api, http, route.method->role, route.method->name, &token, &err)) goto refuse;
     x = exchange_new(api, http, &route, token);
     if (!x) {
@@ -309,6 +284,7 @@ static void on_call_done(struct call *call, const ProtobufCMessage *answer, cons
         exchange_free(x);
         return;
     }
+    if (x->call.waits) http_set_waits(x->http);
     if (!err && ((answer && on_encode(call, answer, &failed)) || hold(x, &failed))) err = &failed;
     if (err)
         api_send_error(x->http, err, x->route.face, NULL);
@@ -428,6 +404,20 @@ static void on_refuse(void *arg, struct http_request *http, const struct error *
     api_send_error(http, err, face_of(http_target(http)), NULL);
 }
 
+/* For the metrics: an RPC's name, or a plain path. */
+static void name_routes(struct api *api)
+{
+    const struct rpc_method *methods = rpc_methods(&(size_t){0});
+    size_t n;
+
+    (void)rpc_methods(&n);
+    for (size_t i = 0; i < n && i < ROUTES_NAMED; i++)
+        api->method_routes[i] = metrics_route(methods[i].name);
+    for (size_t i = 0; i < sizeof(plain_paths) / sizeof(plain_paths[0]); i++)
+        api->plain_routes[i] = metrics_route(plain_paths[i].path);
+    api->page_route = metrics_route("dashboard");
+}
+
 struct api *api_new(const struct api_config *config)
 {
     static const char *const headers[][2] = {{"Retry-After", "1"}};
@@ -436,6 +426,7 @@ struct api *api_new(const struct api_config *config)
 
     if (!api) return NULL;
     api->config = *config;
+    name_routes(api);
     struct buf text = BUF_FIXED(api->standby_text);
     api->standby =
         (struct http_response){.content_type = "application/json", .headers = headers, .n_headers = 1};

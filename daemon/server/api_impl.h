@@ -1,4 +1,4 @@
-/* What api.c, api_auth.c and api_stream.c share. */
+/* What api.c, api_auth.c, api_metrics.c and api_stream.c share. */
 #ifndef GREEDYLRD_SERVER_API_IMPL_H
 #define GREEDYLRD_SERVER_API_IMPL_H
 
@@ -14,6 +14,8 @@ struct encoded {
     struct buf bytes;
 };
 
+#define ROUTES_NAMED 32 /* of RPCs, and of plain paths */
+
 struct api {
     struct api_config config;
     struct http_server *server;
@@ -23,6 +25,8 @@ struct api {
     struct encoded encoded[STREAM_FORMS];
     struct http_response standby; /* that there is no memory */
     char standby_text[ERROR_BODY_MAX];
+    unsigned method_routes[ROUTES_NAMED], plain_routes[ROUTES_NAMED]; /* for the metrics, by row */
+    unsigned page_route;                                              /* of the dashboard's files */
 };
 
 /* One request of a method, from its headers on; outlives the peer until the service is done. */
@@ -45,6 +49,9 @@ struct exchange {
 void api_send_error(struct http_request *http, const struct error *err, enum rpc_face face,
                     const char *allow);
 void exchange_free(struct exchange *x);
+
+/* GET /metrics, who may look has been decided. */
+void api_send_metrics(struct api *api, struct http_request *http);
 
 /* Who sends the request, as far as the role allows it: the token, referenced, or NULL where tokens are off.
  * ST_TOKEN_REQUIRED, ST_TOKEN_INVALID, ST_QUOTA_EXCEEDED, ST_ROLE_INSUFFICIENT. */

@@ -59,6 +59,11 @@ static void drop_response(struct http_request *req)
     req->response = NULL;
 }
 
+static double seconds_of(const struct http_request *req)
+{
+    return (double)(uv_hrtime() - req->since) / 1e9;
+}
+
 static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
                          enum MHD_RequestTerminationCode code)
 {
@@ -71,6 +76,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
     if (!req) return;
     if (req->admitted) {
         server->stats.in_flight--;
+        if (req->stream.on) metrics_wait(req->route, seconds_of(req));
         if (!req->gone) server->handlers.closed(server->handlers.arg, req);
     }
     drop_response(req);
@@ -92,6 +98,16 @@ static void log_failed(const struct http_request *req)
               (struct log_field[]){log_str("path", path), log_i64("status", req->status), log_end()});
 }
 
+static void count_answer(const struct http_request *req)
+{
+    metrics_http(req->method, req->status);
+    if (!req->admitted || req->stream.on) return; /* a stream has ended before its time is known */
+    if (req->waits)
+        metrics_wait(req->route, seconds_of(req));
+    else
+        metrics_answer(req->route, req->method, seconds_of(req));
+}
+
 static enum MHD_Result send_answer(struct http_request *req)
 {
     struct http_server *server = req->conn->server;
@@ -103,7 +119,7 @@ static enum MHD_Result send_answer(struct http_request *req)
     rc = MHD_queue_response(req->conn->mhd, (unsigned)req->status, req->response);
     drop_response(req);
     if (rc != MHD_YES) log_failed(req);
-    metrics_http(req->method, req->status);
+    count_answer(req);
     conn_phase(req->conn, req->stream.on && !req->stream.ended ? PHASE_STREAM : PHASE_ANSWER,
                server->limits.answer_timeout_ms);
     return rc;
@@ -140,6 +156,7 @@ static enum MHD_Result begin_request(struct http_request *req)
         return refuse_headers(req, need) ? send_answer(req) : MHD_NO;
     }
     req->admitted = true;
+    req->since = uv_hrtime();
     server->stats.requests++;
     server->stats.in_flight++;
     conn_phase(req->conn, PHASE_BODY, server->limits.request_timeout_ms);

@@ -142,6 +142,11 @@ bool http_target_has_nul(const struct http_request *req);
 void http_set_user(struct http_request *req, void *user);
 void *http_user(const struct http_request *req);
 
+/* For the metrics, before the answer: what metrics_route gave; and that it had to wait for other requests, so
+ * that its time says nothing of the daemon's. */
+void http_set_route(struct http_request *req, unsigned route);
+void http_set_waits(struct http_request *req);
+
 void http_respond(struct http_request *req, const struct http_response *response);
 
 /* ---- an answer that goes on, instead of http_respond: one begin, any number of writes, one end ----

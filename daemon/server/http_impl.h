@@ -63,6 +63,9 @@ struct http_request {
     struct MHD_Response *response;
     struct stream stream;
     int status;
+    unsigned route;
+    uint64_t since; /* its headers were there; monotonic, ns */
+    bool waits;
     bool admitted, discard, too_large, starved, handled, suspended, gone, failed, close;
 };
 

@@ -104,6 +104,16 @@ bool http_is_reserve(const struct http_request *req)
     return req->conn->reserve;
 }
 
+void http_set_route(struct http_request *req, unsigned route)
+{
+    req->route = route;
+}
+
+void http_set_waits(struct http_request *req)
+{
+    req->waits = true;
+}
+
 void http_set_user(struct http_request *req, void *user)
 {
     req->user = user;

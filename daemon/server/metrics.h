@@ -1,49 +1,85 @@
-/* Counters, gauges and histograms, printed as Prometheus text.  Loop thread only. */
+/* Counters, gauges and histograms.  Loop thread only.
+ *
+ * Names follow Prometheus: base units, counters end in _total, times of the clock in _timestamp_seconds. What
+ * is here is kept as things happen, so that reading it costs the same however many jobs there are. */
 #ifndef GREEDYLRD_SERVER_METRICS_H
 #define GREEDYLRD_SERVER_METRICS_H
 
 #include "core/status.h"
-#include "rpc/buf.h"
 
 #include <stdint.h>
 
-/* name after "greedylrd_", type, label name or NULL, help */
+/* Enumerator, name, type, labels (NULL: none), help.  proto/PROTOCOL.md has the same table. */
 #define METRICS(X)                                                                                           \
-    X(REPORTS, "reports_total", "counter", "result",                                                         \
+    X(BUILD, "greedylrd_build_info", "info", "version", "Always 1; the version is a label.")                 \
+    X(JOBS, "greedylrd_jobs", "gauge", "state", "Jobs in the store, by state.")                              \
+    X(RESIDENT_JOBS, "greedylrd_resident_jobs", "gauge", NULL, "Jobs held in memory.")                       \
+    X(REPORTS, "greedylrd_reports_total", "counter", "result",                                               \
       "Reports by their answer: decided, duplicate, refused, or waiting: left with their round.")            \
-    X(DECISIONS, "decisions_total", "counter", "action", "Durable decisions by action.")                     \
-    X(STEP_CONFLICTS, "step_conflicts_total", "counter", NULL,                                               \
+    X(NONFINITE, "greedylrd_nonfinite_reports_total", "counter", NULL,                                       \
+      "Reports whose value was NaN or infinite, refused ones too.")                                          \
+    X(STEP_CONFLICTS, "greedylrd_step_conflicts_total", "counter", NULL,                                     \
       "Reports of a decided step with another value: ranks or retries that disagree.")                       \
-    X(APPLIED_MISMATCH, "applied_mismatch_total", "counter", NULL,                                           \
+    X(APPLIED_MISMATCH, "greedylrd_applied_mismatch_total", "counter", NULL,                                 \
       "Reports whose applied_lr was not the rate decided before.")                                           \
-    X(COMMITS, "commits_total", "counter", NULL, "Synced commits.")                                          \
-    X(COMMIT_CHANGES, "commit_changes_total", "counter", NULL,                                               \
-      "Changes in all commits; divided by commits_total, the mean batch.")                                   \
-    X(REFUSALS, "refusals_total", "counter", "reason", "Requests refused, by the error's reason.")           \
-    X(LIMITS, "limit_refusals_total", "counter", "limit", "What met a limit, by the flag that sets it.")     \
-    X(EVICTED, "connections_evicted_total", "counter", NULL,                                                 \
+    X(DECISIONS, "greedylrd_decisions_total", "counter", "action", "Durable decisions by action.")           \
+    X(OPEN_ROUNDS, "greedylrd_open_rounds", "gauge", NULL, "Rounds in memory that lack reports of ranks.")   \
+    X(WAITING_RANKS, "greedylrd_waiting_ranks", "gauge", NULL, "Reports that wait for their round.")         \
+    X(OLDEST_ROUND, "greedylrd_oldest_round_age_seconds", "gauge", NULL,                                     \
+      "Time since the oldest open round opened, or was read back after a start; 0 without one.")             \
+    X(WATCHERS, "greedylrd_watchers", "gauge", NULL, "Streams of decisions that are open.")                  \
+    X(HTTP_REQUESTS, "greedylrd_http_requests_total", "counter", "method,code",                              \
+      "HTTP requests answered, by method and status.")                                                       \
+    X(HTTP_DURATION, "greedylrd_http_request_duration_seconds", "histogram", "route,method",                 \
+      "From a request's headers to its answer; not of those that wait for other requests.")                  \
+    X(HTTP_WAIT, "greedylrd_http_wait_duration_seconds", "histogram", "route",                               \
+      "The same of requests that waited for a round or a step, and of streams from begin to end.")           \
+    X(IN_FLIGHT, "greedylrd_requests_in_flight", "gauge", NULL,                                              \
+      "Requests being read or answered, without watchers.")                                                  \
+    X(REFUSALS, "greedylrd_refusals_total", "counter", "reason",                                             \
+      "Requests refused, by the reason of their error.")                                                     \
+    X(LIMITS, "greedylrd_limit_refusals_total", "counter", "limit",                                          \
+      "What met a limit, by the flag that sets it.")                                                         \
+    X(CONNECTIONS, "greedylrd_connections", "gauge", NULL, "Open connections.")                              \
+    X(CONNECTIONS_ACCEPTED, "greedylrd_connections_accepted_total", "counter", NULL, "Connections taken.")   \
+    X(EVICTED, "greedylrd_connections_evicted_total", "counter", NULL,                                       \
       "Idle and slow connections that made room for others.")                                                \
-    X(CONNECTIONS_ACCEPTED, "connections_accepted_total", "counter", NULL, "Connections taken.")             \
-    X(DEADLINES, "connection_deadlines_total", "counter", NULL, "Connections shut down at a deadline.")      \
-    X(PEERS_GONE, "peers_gone_total", "counter", NULL, "Peers that left while an answer was outstanding.")   \
-    X(TLS_HANDSHAKES_FAILED, "tls_handshakes_failed_total", "counter", NULL,                                 \
+    X(DEADLINES, "greedylrd_connection_deadlines_total", "counter", NULL,                                    \
+      "Connections shut down at a deadline.")                                                                \
+    X(PEERS_GONE, "greedylrd_peers_gone_total", "counter", NULL,                                             \
+      "Peers that left while an answer was outstanding.")                                                    \
+    X(TLS_HANDSHAKES_FAILED, "greedylrd_tls_handshakes_failed_total", "counter", NULL,                       \
       "Connections that ended before their TLS handshake did.")                                              \
-    X(LOG_DROPPED, "log_dropped_total", "counter", NULL, "Log lines that standard error had no room for.")   \
-    X(CONNECTIONS, "connections", "gauge", NULL, "Open connections.")                                        \
-    X(IN_FLIGHT, "requests_in_flight", "gauge", NULL, "Requests being read or answered, without watchers.")  \
-    X(WATCHERS, "watchers", "gauge", NULL, "Streams of decisions that are open.")                            \
-    X(JOBS, "jobs", "gauge", NULL, "Jobs in the store.")                                                     \
-    X(RESIDENT_JOBS, "resident_jobs", "gauge", NULL, "Jobs held in memory.")                                 \
-    X(UNFOLDED_BYTES, "unfolded_bytes", "gauge", NULL,                                                       \
+    X(TLS_CERTIFICATE_EXPIRY, "greedylrd_tls_certificate_expiry_timestamp_seconds", "gauge", NULL,           \
+      "When the TLS certificate in use expires, in seconds since 1970; absent without TLS.")                 \
+    X(COMMIT_DURATION, "greedylrd_commit_duration_seconds", "histogram", NULL, "Time of a synced commit.")   \
+    X(COMMIT_CHANGES, "greedylrd_commit_changes", "histogram", NULL,                                         \
+      "Changes in a commit: how many requests share one sync.")                                              \
+    X(UNFOLDED_BYTES, "greedylrd_unfolded_bytes", "gauge", NULL,                                             \
       "Memory of changes that are queued, or not folded into the history yet.")                              \
-    X(SHEDDING, "shedding", "gauge", NULL, "1 while new load is refused: --max-memory is exceeded.")         \
-    X(STORE_BYTES, "store_bytes", "gauge", NULL, "Size of the database and its log.")                        \
-    X(STORE_WRITABLE, "store_writable", "gauge", NULL, "1 if writes are taken, 0 if the disk is full.")      \
-    X(TLS_CERTIFICATE_EXPIRY, "tls_certificate_expiry_seconds", "gauge", NULL,                               \
-      "When the TLS certificate in use expires, in seconds since 1970; absent without TLS.")
+    X(STORE_BYTES, "greedylrd_store_bytes", "gauge", NULL, "Size of the database and its log.")              \
+    X(STORE_WRITABLE, "greedylrd_store_writable", "gauge", NULL,                                             \
+      "1 if writes are taken, 0 if the disk is full.")                                                       \
+    X(DISK_FREE, "greedylrd_data_dir_free_bytes", "gauge", NULL,                                             \
+      "Room for the daemon on the file system of the data directory.")                                       \
+    X(DISK_SIZE, "greedylrd_data_dir_size_bytes", "gauge", NULL,                                             \
+      "Size of the file system of the data directory.")                                                      \
+    X(SHEDDING, "greedylrd_shedding", "gauge", NULL,                                                         \
+      "1 while new load is refused: --max-memory is exceeded.")                                              \
+    X(LOOP_LAG, "greedylrd_loop_lag_seconds", "histogram", NULL,                                             \
+      "How late the event loop is to look at a timer, four times a second.")                                 \
+    X(LOG_DROPPED, "greedylrd_log_dropped_total", "counter", NULL,                                           \
+      "Log lines that standard error had no room for.")                                                      \
+    X(PROCESS_CPU, "process_cpu_seconds_total", "counter", NULL, "User and system CPU time.")                \
+    X(PROCESS_RESIDENT, "process_resident_memory_bytes", "gauge", NULL, "Resident memory.")                  \
+    X(PROCESS_VIRTUAL, "process_virtual_memory_bytes", "gauge", NULL, "Virtual memory.")                     \
+    X(PROCESS_FDS, "process_open_fds", "gauge", NULL, "Open file descriptors.")                              \
+    X(PROCESS_MAX_FDS, "process_max_fds", "gauge", NULL, "File descriptors there may be.")                   \
+    X(PROCESS_THREADS, "process_threads", "gauge", NULL, "Threads.")                                         \
+    X(PROCESS_START, "process_start_time_seconds", "gauge", NULL, "Start, in seconds since 1970.")
 
 enum metric {
-#define X(name, text, type, label, help) METRIC_##name,
+#define X(name, text, type, labels, help) METRIC_##name,
     METRICS(X)
 #undef X
         METRIC_COUNT
@@ -58,18 +94,21 @@ enum report_result {
     REPORT_RESULT_COUNT
 };
 
-/* label: enum report_result, enum action, enum status or enum limit, as the metric says; 0 for those without.
- */
+/* label: enum report_result, job_status, action, status or limit, as the metric says; 0 for those without. */
 void metrics_add(enum metric metric, int label, double n);
-void metrics_set(enum metric metric, double value); /* of those without a label */
+void metrics_set(enum metric metric, int label, double value); /* NaN: absent */
+/* One value of a histogram that has no labels. */
+void metrics_observe(enum metric metric, double value);
 
-void metrics_commit(size_t changes, double seconds);
 void metrics_limit(enum limit limit);
 /* The error of a refused request: its reason, and the limit that was met. */
 void metrics_refused(const struct error *err);
-void metrics_http(const char *method, int status);
 
-/* Everything, with build_info and process_*; also reads /proc/self. */
-void metrics_print(struct buf *out);
+/* The number of a route, whose name is static; the same name, the same number.  0 is "other". */
+unsigned metrics_route(const char *name);
+void metrics_http(const char *method, int status);
+/* Seconds from a request's headers to its answer; of one that waited for others, or of a stream. */
+void metrics_answer(unsigned route, const char *method, double seconds);
+void metrics_wait(unsigned route, double seconds);
 
 #endif

@@ -24,6 +24,27 @@ uint32_t rounds_count(const struct job *job)
     return n;
 }
 
+double round_age(const struct open_round *open)
+{
+    return (double)(uv_hrtime() - open->opened) / 1e9;
+}
+
+static void age_link(struct service *service, struct open_round *open)
+{
+    open->opened = uv_hrtime();
+    open->older = service->youngest;
+    *(open->older ? &open->older->younger : &service->oldest) = open;
+    service->youngest = open;
+    service->numbers.open_rounds++;
+}
+
+static void age_unlink(struct service *service, struct open_round *open)
+{
+    *(open->older ? &open->older->younger : &service->oldest) = open->younger;
+    *(open->younger ? &open->younger->older : &service->youngest) = open->older;
+    service->numbers.open_rounds--;
+}
+
 struct open_round *rounds_open(struct service *service, struct job *job, uint32_t attempt, uint32_t step,
                                const struct ranks *ranks)
 {
@@ -46,6 +67,7 @@ struct open_round *rounds_open(struct service *service, struct job *job, uint32_
         at = &(*at)->next;
     open->next = *at;
     *at = open;
+    age_link(service, open);
     return open;
 }
 
@@ -65,6 +87,7 @@ void rounds_close(struct open_round *open)
     while (*at != open)
         at = &(*at)->next;
     *at = open->next;
+    age_unlink(open->service, open);
     if (open->deadline) open->job->holds--;
     deadline_drop(open->deadline);
     open->service->round_memory -= round_size(open->round->ranks.world_size);
@@ -110,6 +133,8 @@ void waiter_add(struct waiter *waiter, struct waiter **list)
     *list = waiter;
     waiter->job->holds++;
     waiter->service->waiting++;
+    if (waiter->round) waiter->service->numbers.waiting_ranks++;
+    waiter->call->waits = true;
 }
 
 bool service_may_wait(const struct service *service)
@@ -140,6 +165,7 @@ void waiter_take(struct waiter *waiter)
     if (waiter->next) waiter->next->at = waiter->at;
     waiter->job->holds--;
     waiter->service->waiting--;
+    if (waiter->round) waiter->service->numbers.waiting_ranks--;
     waiter->job = NULL;
     waiter->round = NULL;
     deadline_drop(waiter->deadline);

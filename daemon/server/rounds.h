@@ -44,8 +44,12 @@ struct open_round {
     struct service *service;
     struct deadline *deadline; /* running from a report to the ranks' deadline; NULL: none is */
     struct waiter *waiters;
-    struct auth_token *token; /* who began it, referenced; NULL: nobody, or it was read back */
+    struct auth_token *token;           /* who began it, referenced; NULL: nobody, or it was read back */
+    struct open_round *older, *younger; /* of all jobs */
+    uint64_t opened;                    /* or read back; monotonic, ns */
 };
+/* Seconds since then. */
+double round_age(const struct open_round *open);
 
 /* The job's round of this step, or NULL. */
 struct open_round *rounds_find(const struct job *job, uint32_t step);

@@ -101,6 +101,16 @@ uint64_t service_unfolded_bytes(const struct service *service)
     return service->unfolded_bytes;
 }
 
+const struct service_numbers *service_numbers(const struct service *service)
+{
+    return &service->numbers;
+}
+
+double service_oldest_round(const struct service *service)
+{
+    return service->oldest ? round_age(service->oldest) : 0;
+}
+
 uint32_t service_resident(const struct service *service)
 {
     return jobs_count(service->jobs);
@@ -239,19 +249,33 @@ static void count_decision(const struct change *change)
                                    log_str("reason", d->reason), log_end()});
 }
 
+/* before: the job's status, or -1 where it was not there. */
+static void count_status(struct service *service, const struct change *change, int before)
+{
+    const struct job_state *durable = change->job->durable;
+    int after = change->op == STORE_JOB_DELETE || !durable ? -1 : durable->status;
+
+    if (before == after) return;
+    if (before >= 0) service->numbers.jobs[before]--;
+    if (after >= 0) service->numbers.jobs[after]++;
+}
+
 static void on_durable(void *arg, struct change *first, size_t n, double seconds)
 {
     struct service *service = arg;
 
-    metrics_commit(n, seconds);
+    metrics_observe(METRIC_COMMIT_DURATION, seconds);
+    metrics_observe(METRIC_COMMIT_CHANGES, (double)n);
     service->queued -= n;
     while (first) {
         struct change *change = first;
         struct job *job = change->job;
+        int before = job->durable ? job->durable->status : -1;
         first = change->next;
 
         if (change->op == STORE_JOB_CREATE) service->creating--;
         change_committed(change);
+        count_status(service, change, before);
         if (change->has_decision) {
             change->ordinal = ++service->committed;
             count_decision(change);
@@ -357,7 +381,13 @@ static void on_trouble(void *arg, const struct error *err)
 static void on_probe(uv_timer_t *timer)
 {
     struct service *service = timer->data;
+    uint64_t now_ms = uv_hrtime() / 1000000;
 
+    /* By how much the loop was late to look at its timers: how long everybody waited for one turn of it. */
+    if (service->lag_ms)
+        metrics_observe(METRIC_LOOP_LAG,
+                        now_ms > service->lag_ms ? (double)(now_ms - service->lag_ms) / 1e3 : 0);
+    service->lag_ms = uv_now(service->loop) + PROBE_MS;
     if (service->full || service->starved) commit_probe(service->commit);
     memory_look(service);
 }
@@ -371,6 +401,8 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
     if (!service) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     *service =
         (struct service){.loop = loop, .store = store, .options = *options, .fatal = fatal, .fatal_arg = arg};
+    for (int i = 0; i < JOB_STATUS_COUNT; i++)
+        service->numbers.jobs[i] = store_job_count_at_open(store, (enum job_status)i);
     memory_start(service);
     service->jobs = jobs_new(options->resident_jobs);
     if (!service->jobs) {

@@ -66,6 +66,7 @@ struct call {
     /* Set by a streaming handler.  The caller calls it when there is room for messages again. */
     void (*ready)(struct call *call);
     uint32_t after_revision; /* set by WatchJob: the stream follows on this revision */
+    bool waits;              /* set by a handler whose answer has to wait for other requests */
     void *waiting;           /* the handler's */
 };
 
@@ -83,6 +84,16 @@ int service_writable(const struct service *service, struct error *err);
 /* Whether new load is refused for want of memory. */
 bool service_is_shedding(const struct service *service);
 uint32_t service_resident(const struct service *service);
+
+/* For the metrics, kept as things change: nothing is counted when they are read. */
+struct service_numbers {
+    uint64_t jobs[JOB_STATUS_COUNT]; /* durable ones */
+    uint32_t open_rounds;            /* in memory */
+    uint32_t waiting_ranks;          /* reports that wait for their round */
+};
+const struct service_numbers *service_numbers(const struct service *service);
+/* Seconds since the oldest of the open rounds opened, or was read back; 0: there is none. */
+double service_oldest_round(const struct service *service);
 /* Memory of changes that are queued, or not folded yet. */
 uint64_t service_unfolded_bytes(const struct service *service);
 /* After auth was read: counts the jobs of tokens that have a quota of them. */

@@ -44,10 +44,13 @@ struct service {
     uint64_t creating;                       /* jobs whose creation is queued */
     uint32_t waiting, max_waiting;           /* calls that wait for others; 0: any number of them */
     uint64_t round_memory;                   /* bytes of open rounds */
-    uint64_t queued;                         /* changes that are neither durable nor failed */
-    uint64_t unfolded_bytes;                 /* of those, and of durable ones that are not folded */
-    struct change *outbox, *outbox_last;     /* queued in this turn, submitted at its end; linked by next */
-    struct watched *watched;                 /* jobs that are watched, by uid */
+    struct service_numbers numbers;
+    struct open_round *oldest, *youngest; /* all open rounds, by when they opened */
+    uint64_t lag_ms;                      /* loop time at which the probe timer is due; 0: not yet */
+    uint64_t queued;                      /* changes that are neither durable nor failed */
+    uint64_t unfolded_bytes;              /* of those, and of durable ones that are not folded */
+    struct change *outbox, *outbox_last;  /* queued in this turn, submitted at its end; linked by next */
+    struct watched *watched;              /* jobs that are watched, by uid */
     uint32_t watchers;
     uint64_t watch_serial; /* of the last message to watchers */
     bool unwatchable;      /* watchers were ended */

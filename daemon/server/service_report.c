@@ -78,11 +78,15 @@ static int check_rank(const report_request *m, const struct job *job, struct err
                      job->spec->ranks.world_size, m->rank);
 }
 
+static double reported_value(const report_request *m)
+{
+    return m->reported_case == GREEDYLR__V1__REPORT_REQUEST__REPORTED_LOSS ? m->loss : m->metric;
+}
+
 static void make_event(const report_request *m, struct job_event *event)
 {
     *event = (struct job_event){.kind = EVENT_REPORT, .time_us = service_now_us()};
-    event->report.value =
-        m->reported_case == GREEDYLR__V1__REPORT_REQUEST__REPORTED_LOSS ? m->loss : m->metric;
+    event->report.value = reported_value(m);
     event->report.has_step = m->has_step;
     event->report.step = m->step;
     event->report.has_attempt = m->has_attempt;
@@ -377,6 +381,8 @@ void report_begin(struct service *service, struct auth_token *token, const repor
         rc = report_and_create(service, token, m, r);
     }
     r->failed = rc != 0;
+    /* Once: what is unsettled comes again. */
+    if (!r->dry && !r->unsettled && !isfinite(reported_value(m))) metrics_add(METRIC_NONFINITE, 0, 1);
 }
 
 void report_count(const struct report *r, const struct error *err)

@@ -283,7 +283,7 @@ void tls_report(const struct tls *tls, const char *event)
         note = "it is not valid yet, and clients refuse it; is the clock right?";
     else if (left < TLS_WARN_DAYS * DAY)
         note = "it expires soon; put a new one in place and send SIGHUP";
-    metrics_set(METRIC_TLS_CERTIFICATE_EXPIRY, (double)identity->expires);
+    metrics_set(METRIC_TLS_CERTIFICATE_EXPIRY, 0, (double)identity->expires);
     log_event(note ? LOG_WARNING : LOG_INFO, event,
               (struct log_field[]){log_str("file", tls->cert_file), log_str("subject", identity->subject),
                                    log_str("expires", expires), log_i64("days_left", left / DAY),

@@ -428,14 +428,21 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
 
 static int look(struct store *store, struct error *err)
 {
-    int64_t jobs;
+    int64_t jobs, paused, finished;
     int rc;
 
     if ((rc = db_integer(store->db, "SELECT max(seq) FROM log", 0, &store->last_seq, err)) ||
         (rc = db_integer(store->db, "SELECT count(*) FROM doomed", 0, &store->doomed, err)) ||
-        (rc = db_integer(store->db, "SELECT count(*) FROM job", 0, &jobs, err)))
+        (rc = db_integer(store->db, "SELECT count(*) FROM job", 0, &jobs, err)) ||
+        (rc = db_integer(store->db, "SELECT count(*) FROM job WHERE status='paused' AND status<>'active'", 0,
+                         &paused, err)) ||
+        (rc = db_integer(store->db, "SELECT count(*) FROM job WHERE status='finished' AND status<>'active'",
+                         0, &finished, err)))
         return rc;
     store->jobs = (uint64_t)jobs;
+    store->at_open[JOB_ACTIVE] = (uint64_t)(jobs - paused - finished);
+    store->at_open[JOB_PAUSED] = (uint64_t)paused;
+    store->at_open[JOB_FINISHED] = (uint64_t)finished;
     store->recovering = true;
     return 0;
 }
@@ -514,6 +521,11 @@ uint64_t store_folded(const struct store *store)
 uint64_t store_job_count(const struct store *store)
 {
     return store->jobs;
+}
+
+uint64_t store_job_count_at_open(const struct store *store, enum job_status status)
+{
+    return store->at_open[status];
 }
 
 uint64_t store_bytes(const struct store *store)

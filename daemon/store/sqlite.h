@@ -93,6 +93,7 @@ struct store {
     int wal_pages, wal_done; /* pages in the WAL, and those that are in the database as well */
 
     _Atomic uint64_t committed, folded, jobs;
+    uint64_t at_open[JOB_STATUS_COUNT]; /* jobs, by status */
 };
 
 /* Fold, reap, checkpoint (sqlite_fold.c). */

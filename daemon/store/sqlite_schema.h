@@ -7,7 +7,7 @@
 #include <sqlite3.h>
 #include <stdint.h>
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 
 /* The writer's connection to DIR/greedylr.db, created where missing, checked, migrated to SCHEMA_VERSION, in
  * WAL mode with synchronous=FULL and no automatic checkpoints. Errors: ST_DATA_NEWER, ST_DATA_DAMAGED (not

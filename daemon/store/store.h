@@ -132,7 +132,9 @@ uint64_t store_folded(const struct store *store);
 int store_probe(struct store *store, struct error *err) WARN_UNUSED;
 
 uint64_t
-store_job_count(const struct store *store);      /* jobs at store_open plus creates minus deletes committed */
+store_job_count(const struct store *store); /* jobs at store_open plus creates minus deletes committed */
+/* Those of a status at store_open. */
+uint64_t store_job_count_at_open(const struct store *store, enum job_status status);
 uint64_t store_bytes(const struct store *store); /* database and log on disk */
 
 int store_reader_open(struct store *store, struct store_reader **out, struct error *err) WARN_UNUSED;

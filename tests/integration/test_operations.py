@@ -326,10 +326,10 @@ class Watching(DaemonTest):
         self.assertEqual(grown("greedylrd_applied_mismatch_total"), 1)
         self.assertEqual(grown('greedylrd_http_requests_total{method="POST",code="200"}'), 3)
         self.assertEqual(grown('greedylrd_refusals_total{reason="JOB_NOT_FOUND"}'), 1)
-        self.assertEqual(after["greedylrd_jobs"], 1)
+        self.assertEqual(after['greedylrd_jobs{state="active"}'], 1)
         self.assertEqual(after["greedylrd_store_writable"], 1)
         self.assertGreater(after["greedylrd_store_bytes"], 0)
-        self.assertGreaterEqual(after["greedylrd_commits_total"], 2)
+        self.assertGreaterEqual(after["greedylrd_commit_changes_count"], 2)
         for name, value in before.items():
             if name.split("{")[0].endswith(("_total", "_count", "_bucket")):
                 self.assertGreaterEqual(after[name], value, name)

@@ -151,9 +151,9 @@ class Batches(PoolTest):
 
     def test_a_small_one_is_one_commit(self):
         self.d.ok("POST", "/v1/jobs", {"job": "a", "lr": 0.1})
-        before = self.metric("greedylrd_commits_total")
+        before = self.metric("greedylrd_commit_changes_count")
         self.d.ok("POST", "/v1/jobs:batchReport", {"reports": [{"job": "a", "loss": 1}] * 100})
-        self.assertEqual(self.metric("greedylrd_commits_total"), before + 1)
+        self.assertEqual(self.metric("greedylrd_commit_changes_count"), before + 1)
 
     def test_a_large_one_does_what_reports_do(self):
         self.d.ok("POST", "/v1/jobs", {"job": "r", "lr": 0.1, "ranks": {"world_size": 4}})

@@ -488,7 +488,7 @@ class Reload(unittest.TestCase):
             self.assertEqual(dict(x[0] for x in tls.getpeercert()["subject"])["commonName"], "first")
 
     def test_bad_files_keep_the_old_ones(self):
-        first = self.d.metric("tls_certificate_expiry_seconds")
+        first = self.d.metric("tls_certificate_expiry_timestamp_seconds")
         self.assertAlmostEqual(first, time.time() + 30 * 86400, delta=300)
         key = CA.issue("not-its-key")[1]
         with open(self.key) as f:
@@ -511,11 +511,11 @@ class Reload(unittest.TestCase):
         with open(self.key, "w") as f:
             f.write(good)
         os.chmod(self.key, 0o600)
-        self.assertEqual(self.d.metric("tls_certificate_expiry_seconds"), first)
+        self.assertEqual(self.d.metric("tls_certificate_expiry_timestamp_seconds"), first)
         self.place("short", days=3)
         self.hangup("tls_reloaded")
         self.assertEqual(self.shown(), "short")
-        self.assertAlmostEqual(self.d.metric("tls_certificate_expiry_seconds"), time.time() + 3 * 86400, delta=300)
+        self.assertAlmostEqual(self.d.metric("tls_certificate_expiry_timestamp_seconds"), time.time() + 3 * 86400, delta=300)
         self.assertIn("expires soon", "".join(self.d._lines))
 
 

@@ -1,6 +1,8 @@
 /* What is refused, and what a full disk does. */
 #include "test_store_help.h"
 
+#include "store/sqlite_schema.h"
+
 #include <sched.h>
 #include <sys/mount.h>
 
@@ -84,14 +86,16 @@ Test(store, a_directory_that_cannot_be_made_is_unreadable)
 Test(store, a_newer_database_is_refused_by_name)
 {
     struct fix f;
-    const uint8_t version[] = {0, 0, 0, 4}, ours[] = {0, 0, 0, 3};
+    const uint8_t version[] = {0, 0, 0, SCHEMA_VERSION + 1}, ours[] = {0, 0, 0, SCHEMA_VERSION};
 
     fix_begin(&f);
     create_job(&f, 1, "a", "");
     fix_close(&f);
     poke(&f, 60, version, 4); /* user_version of the header */
     cr_assert_eq(reopen(&f), ST_DATA_NEWER);
-    cr_assert(strstr(f.err.message, "version 4"), "%s", f.err.message);
+    char named[32];
+    snprintf(named, sizeof(named), "version %d", SCHEMA_VERSION + 1);
+    cr_assert(strstr(f.err.message, named), "%s", f.err.message);
     poke(&f, 60, ours, 4);
     OK(reopen(&f), &f);
     cr_assert_eq(store_job_count(f.store), 1);
