@@ -309,27 +309,5 @@ class Trust(ClientTest):
         self.assertNotIn("/stolen", asked)
 
 
-class Readme(unittest.TestCase):
-    def test_off_this_machine(self):
-        """The section's commands as they are, but for the host's name and the port."""
-        with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
-            section = f.read().split("## Off this machine\n")[1].split("\n## ")[0]
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        script = "".join(line[4:] + "\n" for line in section.splitlines() if line.startswith("    "))
-        self.assertIn("HOST=$(hostname)", script)
-        script = script.replace("HOST=$(hostname)", "HOST=localhost").replace("8571", str(port))
-        here, there = script.split("# On the other machines")
-        wait = "trap 'kill $!' EXIT\nfor i in $(seq 200); do curl -s --cacert ca.crt https://localhost:%d/livez && break; sleep 0.1; done\n" % port
-        env = {k: v for k, v in os.environ.items() if not k.startswith("GREEDYLR")}
-        env["PATH"] = os.path.dirname(BINARY) + ":" + env["PATH"]
-        with tempfile.TemporaryDirectory() as place:
-            r = subprocess.run(["bash", "-e", "-c", here + wait + "#" + there + "wait_for=$!; kill $wait_for; wait $wait_for; trap - EXIT"],
-                               cwd=place, env=env, capture_output=True, text=True, timeout=120)
-        self.assertEqual(r.returncode, 0, r.stderr)
-        self.assertTrue(r.stdout.endswith("\n0.1\n"), r.stdout)
-
-
 if __name__ == "__main__":
     unittest.main()
