@@ -9,10 +9,11 @@
  *     enum glr_code code = glr_job_create(client, "demo", &lr, 1, NULL, &job);
  *     if (code && code != GLR_UNAVAILABLE) errx(1, "%s", glr_error()->message);
  *     for (uint32_t step = 1; step <= 100; step++) {
- *         struct glr_report r = {.size = sizeof r, .value = train_and_validate(d.lr), .has_step = true, .step
- * = step}; glr_report(job, &r, &d); // on failure d stays as it is: the rate is kept
+ *         struct glr_report r = {.size = sizeof r, .has_step = true, .step = step};
+ *         r.value = train_and_validate(d.lr);
+ *         if (glr_report(job, &r, &d)) warnx("rate kept: %s", glr_error()->message); // d stays as it is
  *     }
- *     glr_flush(job);
+ *     if (glr_flush(job)) warnx("%zu values lost", glr_held(job));
  *     glr_job_close(job);
  *     glr_client_close(client);
  *
@@ -25,12 +26,12 @@
  *
  * Errors.  Functions return GLR_OK (0) or a code; glr_error() tells the reason and a sentence for people.
  * Reasons are the daemon's (its protocol's documentation lists them: STALE_ATTEMPT, STEP_IN_PAST, ...) or one
- * of the library's own: ARGUMENT_INVALID   GLR_INVALID_ARGUMENT    an argument is wrong; nothing was sent
- *     NO_ANSWER          GLR_UNAVAILABLE         no answer within the budget, or the daemon was not asked,
- * see above
- *     CERTIFICATE_REFUSED GLR_UNAUTHENTICATED   the daemon's certificate is not to be trusted; nothing was
- * sent ANSWER_INVALID     GLR_UNAVAILABLE         what answered is not greedylrd NO_MEMORY
- * GLR_RESOURCE_EXHAUSTED  this process has none left
+ * of the library's own:
+ *     ARGUMENT_INVALID     GLR_INVALID_ARGUMENT    an argument is wrong; nothing was sent
+ *     NO_ANSWER            GLR_UNAVAILABLE         none within the budget, or nobody was asked, see above
+ *     CERTIFICATE_REFUSED  GLR_UNAUTHENTICATED     it is not to be trusted; nothing was sent
+ *     ANSWER_INVALID       GLR_UNAVAILABLE         what answered is not greedylrd
+ *     NO_MEMORY            GLR_RESOURCE_EXHAUSTED  this process has none left
  *
  * Threads.  A client and its jobs are for one thread at a time: have one client a thread, or lock around it.
  * Different clients are independent.  glr_watch may run in another thread while its client is in use.
@@ -39,7 +40,8 @@
  *
  * Structs begin with their size, which the caller sets (.size = sizeof it) in those given and in those to be
  * filled; the rest of one given is zero where it says nothing.  Later versions add fields at the end, so
- * programs built with this header go on working with a newer library.
+ * programs built with this header go on working with a newer library.  In C++ write "struct glr_report":
+ * the function has the name as well.
  *
  * Rates, values and weights are doubles and arrive bit for bit.  "Groups" are the parameter groups of the
  * optimizer, in its order: one rate each. */

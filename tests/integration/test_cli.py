@@ -702,12 +702,6 @@ class Help(unittest.TestCase):
         codes = re.findall(r"^\.It (\d)", page.split(".Sh EXIT STATUS")[1], re.M)
         self.assertEqual(codes, ["0", "1", "2", "3", "4"])
 
-    @unittest.skipUnless(shutil.which("mandoc"), "mandoc is not installed")
-    def test_man_page_is_clean(self):
-        r = subprocess.run(["mandoc", "-Tlint", MAN], capture_output=True, text=True)
-        said = [line for line in (r.stdout + r.stderr).splitlines() if "mandoc.db" not in line and "Xr" not in line]
-        self.assertEqual(said, [])
-
 
 class Completion(CliTest):
     def setUp(self):

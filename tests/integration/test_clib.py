@@ -2,7 +2,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -724,10 +723,6 @@ class Package(unittest.TestCase):
         synopsis, rest = page.split(".Sh DESCRIPTION")
         self.assertEqual(set(re.findall(r"^\.F[no] (glr_\w+)", synopsis, re.M)), functions())
         self.assertEqual(set(re.findall(r"^\.Fn (glr_\w+)", rest, re.M)), functions())
-        if shutil.which("mandoc"):
-            r = subprocess.run(["mandoc", "-Tlint", MAN], capture_output=True, text=True)
-            said = [line for line in (r.stdout + r.stderr).splitlines() if "mandoc.db" not in line and "Xr" not in line]
-            self.assertEqual(said, [])
 
     def test_installed_and_used_by_its_pkg_config_file(self):
         with tempfile.TemporaryDirectory() as folder:

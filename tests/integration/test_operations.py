@@ -49,13 +49,6 @@ class Options(unittest.TestCase):
             item = page.split(".It Fl -" + flag)[1].split(".It Fl")[0]
             self.assertIn("Default: %s." % default, item, flag)
 
-    @unittest.skipUnless(shutil.which("mandoc"), "mandoc is not installed")
-    def test_man_page_is_clean(self):
-        r = subprocess.run(["mandoc", "-Tlint", os.path.join(ROOT, "daemon", "greedylrd.8")], capture_output=True, text=True)
-        # Whether other manuals are installed is not this page's business.
-        said = [line for line in (r.stdout + r.stderr).splitlines() if "mandoc.db" not in line and "Xr" not in line]
-        self.assertEqual(said, [])
-
     def test_refused(self):
         for args, names in ((("--nonsense",), "--nonsense"), (("extra",), "extra"), (("--listen",), "--listen"),
                             (("--max-body", "12Q"), "--max-body"), (("--max-body", "1"), "--max-body"),
