@@ -26,8 +26,8 @@ static void on_header(void *arg, const char *name, size_t name_len, const char *
     found->lines++;
 }
 
-static int find_token(const struct api *api, struct http_request *http, struct auth_token **out,
-                      struct error *err)
+int api_find_token(const struct api *api, struct http_request *http, struct auth_token **out,
+                   struct error *err)
 {
     struct authorization found = {0};
 
@@ -45,7 +45,7 @@ int api_authorize(const struct api *api, struct http_request *http, enum rpc_rol
 
     *out = NULL;
     if (!api->config.auth) return 0;
-    rc = find_token(api, http, &token, err);
+    rc = api_find_token(api, http, &token, err);
     if (!rc) rc = auth_take_request(token, uv_hrtime() / 1000000, err);
     if (!rc) rc = auth_check_role(token, role, what, err);
     if (!rc) {

@@ -57,6 +57,10 @@ void api_send_metrics(struct api *api, struct http_request *http);
  * ST_TOKEN_REQUIRED, ST_TOKEN_INVALID, ST_QUOTA_EXCEEDED, ST_ROLE_INSUFFICIENT. */
 int api_authorize(const struct api *api, struct http_request *http, enum rpc_role role, const char *what,
                   struct auth_token **out, struct error *err) WARN_UNUSED;
+/* The token that the request names, without a look at what it may; tokens are on.  Borrowed.
+ * ST_TOKEN_REQUIRED, ST_TOKEN_INVALID. */
+int api_find_token(const struct api *api, struct http_request *http, struct auth_token **out,
+                   struct error *err) WARN_UNUSED;
 /* The body has come: ST_TOKEN_INVALID if the token was revoked meanwhile. */
 int api_check_token(const struct exchange *x, struct error *err) WARN_UNUSED;
 /* What a call is answered with once its token was revoked, else err. */

@@ -1,7 +1,7 @@
 /* GET /metrics: gathers what others keep, and prints it in the format that is asked for. */
 #include "server/api_impl.h"
 
-#include "server/metrics_print.h"
+#include "server/job_series_print.h"
 
 #include <math.h>
 #include <sys/statvfs.h>
@@ -46,6 +46,17 @@ static void gather_disk(const struct store *store, const char *data_dir)
     metrics_set(METRIC_DISK_SIZE, 0, known ? (double)disk.f_blocks * (double)disk.f_frsize : NAN);
 }
 
+/* Behind the metrics that name nobody, for who may know of jobs: everybody where tokens are off, else who has
+ * one, of its prefix, and also from this machine. */
+static void print_jobs(const struct exposition *e, const struct api *api, struct http_request *http)
+{
+    struct auth_token *token = NULL;
+    struct error err;
+
+    if (!api->config.auth || !api_find_token(api, http, &token, &err))
+        job_series_print(e, api->config.service, token);
+}
+
 void api_send_metrics(struct api *api, struct http_request *http)
 {
     struct buf body = {0};
@@ -56,6 +67,7 @@ void api_send_metrics(struct api *api, struct http_request *http)
     gather_http(api->server);
     gather_disk(api->config.store, api->config.options->data_dir);
     metrics_print(&e);
+    print_jobs(&e, api, http);
     metrics_end(&e);
     if (body.failed) {
         (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");

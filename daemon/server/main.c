@@ -309,7 +309,8 @@ static int start_parts(struct daemon *d, struct error *err)
                                       .max_unfolded = o->max_unfolded,
                                       .unfolded_memory = o->max_unfolded_memory,
                                       .simulated_rates = o->max_simulated_rates,
-                                      .history_limit = o->history_limit};
+                                      .history_limit = o->history_limit,
+                                      .job_metrics = o->job_metrics};
     struct http_limits limits = {.connections = o->max_connections,
                                  .per_address = o->max_connections_per_address,
                                  .body = o->max_body,
@@ -323,7 +324,7 @@ static int start_parts(struct daemon *d, struct error *err)
 
     if (sd_listen_fd(&fd, err) || store_open(o->data_dir, &store, &d->store, err)) return (int)err->status;
     if (service_start(&d->loop, d->store, &service, on_fatal, d, &d->service, err) ||
-        service_count_jobs(d->service, err))
+        service_count_jobs(d->service, err) || service_load_series(d->service, err))
         return (int)err->status;
     if (guard_new(NULL, (const char *const *)o->allow_hosts, o->n_allow_hosts, &d->guard, err))
         return (int)err->status;

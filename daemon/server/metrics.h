@@ -78,9 +78,28 @@
     X(PROCESS_THREADS, "process_threads", "gauge", NULL, "Threads.")                                         \
     X(PROCESS_START, "process_start_time_seconds", "gauge", NULL, "Start, in seconds since 1970.")
 
+/* The same of single jobs, printed behind the others where --job-metrics asks for them. */
+#define JOB_METRICS(X)                                                                                       \
+    X(JOB_LEARNING_RATE, "greedylrd_job_learning_rate", "gauge", "job_id,group",                             \
+      "The rate of a job, by parameter group from 0.")                                                       \
+    X(JOB_LOSS, "greedylrd_job_loss", "gauge", "job_id",                                                     \
+      "The value that was decided on last, reduced over ranks; absent after a rewind.")                      \
+    X(JOB_BEST, "greedylrd_job_best", "gauge", "job_id",                                                     \
+      "The best value, as the policy keeps it; absent where it keeps none.")                                 \
+    X(JOB_STEP, "greedylrd_job_step", "gauge", "job_id", "The last decided step.")                           \
+    X(JOB_LAST_REPORT, "greedylrd_job_last_report_timestamp_seconds", "gauge", "job_id",                     \
+      "When the last report was decided, in seconds since 1970.")                                            \
+    X(JOB_AT_FLOOR, "greedylrd_job_rate_at_floor", "gauge", "job_id",                                        \
+      "1 if no rate of the job can be cut any more.")                                                        \
+    X(JOB_PAUSED, "greedylrd_job_paused", "gauge", "job_id", "1 if the job is paused.")                      \
+    X(JOB_ROUND_AGE, "greedylrd_job_open_round_age_seconds", "gauge", "job_id",                              \
+      "Time since the open round of the job opened, or was read back; 0 without one.")                       \
+    X(JOB_SERIES_LEFT_OUT, "greedylrd_job_series_left_out", "gauge", NULL,                                   \
+      "Jobs that are not finished and have no series, since --job-metrics allows no more.")
+
 enum metric {
 #define X(name, text, type, labels, help) METRIC_##name,
-    METRICS(X)
+    METRICS(X) JOB_METRICS(X)
 #undef X
         METRIC_COUNT
 };

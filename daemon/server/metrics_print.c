@@ -21,7 +21,7 @@ static const struct metric_row {
     const char *name, *type, *labels, *help;
 } rows[] = {
 #define X(name, text, type, labels, help) {text, type, labels, help},
-    METRICS(X)
+    METRICS(X) JOB_METRICS(X)
 #undef X
 };
 
@@ -226,7 +226,7 @@ void metrics_print(const struct exposition *e)
 {
     metrics_set(METRIC_LOG_DROPPED, 0, (double)log_dropped());
     metrics_look_at_process();
-    for (int i = 0; i < METRIC_COUNT; i++) {
+    for (int i = 0; i < METRIC_JOB_LEARNING_RATE; i++) {
         enum metric metric = (enum metric)i;
         if (!rows[i].labels && isnan(metrics.cells[i][0])) continue;
         metrics_head(e, metric);

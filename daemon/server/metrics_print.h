@@ -22,7 +22,7 @@ void metrics_sample(const struct exposition *e, enum metric metric, const char *
 /* name="value", with what a label's value may not have escaped; cut where it does not fit. */
 void metrics_label(char *out, size_t size, const char *name, const char *value);
 
-/* Everything that is counted, and process_*, which is read from /proc/self. */
+/* Everything that is counted for all jobs, and process_*, which is read from /proc/self. */
 void metrics_print(const struct exposition *e);
 /* Behind the last metric. */
 void metrics_end(const struct exposition *e);

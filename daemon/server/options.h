@@ -41,6 +41,7 @@ struct options {
     int64_t watch_keepalive_ms;
     uint32_t max_jobs; /* 0: any number */
     uint32_t resident_jobs;
+    uint32_t job_metrics;   /* jobs with series of their own */
     uint32_t history_limit; /* decisions kept for each job; 0: all */
     bool check_config, version, help;
     char *check;     /* a data directory to look at; NULL: none */

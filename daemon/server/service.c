@@ -260,6 +260,15 @@ static void count_status(struct service *service, const struct change *change, i
     if (after >= 0) service->numbers.jobs[after]++;
 }
 
+static void note_series(struct service *service, const struct change *change)
+{
+    if (!service->options.job_metrics) return;
+    if (change->op == STORE_JOB_DELETE)
+        job_series_forget(service->series, change->job->uid);
+    else if (change->has_decision || change->op == STORE_JOB_CREATE)
+        job_series_note(service->series, change->job, change->has_decision ? &change->decision : NULL);
+}
+
 static void on_durable(void *arg, struct change *first, size_t n, double seconds)
 {
     struct service *service = arg;
@@ -276,6 +285,7 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
         if (change->op == STORE_JOB_CREATE) service->creating--;
         change_committed(change);
         count_status(service, change, before);
+        note_series(service, change);
         if (change->has_decision) {
             change->ordinal = ++service->committed;
             count_decision(change);
@@ -405,9 +415,10 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
         service->numbers.jobs[i] = store_job_count_at_open(store, (enum job_status)i);
     memory_start(service);
     service->jobs = jobs_new(options->resident_jobs);
-    if (!service->jobs) {
+    service->series = job_series_new(options->job_metrics);
+    if (!service->jobs || !service->series) {
         (void)error_set(err, ST_OUT_OF_MEMORY, "out of memory");
-        goto err_alloc;
+        goto err_jobs;
     }
     if (pool_start(loop, err)) goto err_jobs;
     if (store_reader_open(store, &service->reader, err)) goto err_jobs;
@@ -431,8 +442,8 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
 err_reader:
     store_reader_close(service->reader);
 err_jobs:
+    job_series_free(service->series);
     jobs_free(service->jobs);
-err_alloc:
     memory_end(service);
     free(service);
     return (int)err->status;
@@ -476,6 +487,7 @@ static void on_timer_closed(uv_handle_t *handle)
     pool_close_readers(service);
     memory_end(service);
     store_reader_close(service->reader);
+    job_series_free(service->series);
     jobs_free(service->jobs);
     free(service);
     stopped(arg);

@@ -34,6 +34,7 @@ struct service_options {
     uint64_t unfolded_memory;      /* bytes of those */
     uint32_t simulated_rates;      /* losses times groups, of shadows as well, of a Simulate */
     uint32_t history_limit;        /* of the store; 0: all is kept */
+    uint32_t job_metrics;          /* jobs that have series of their own */
 };
 
 /* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL; both are
@@ -98,6 +99,8 @@ double service_oldest_round(const struct service *service);
 uint64_t service_unfolded_bytes(const struct service *service);
 /* After auth was read: counts the jobs of tokens that have a quota of them. */
 int service_count_jobs(struct service *service, struct error *err) WARN_UNUSED;
+/* Reads back what the series of single jobs need, before the first request. */
+int service_load_series(struct service *service, struct error *err) WARN_UNUSED;
 uint32_t service_watchers(const struct service *service);
 
 /* Ends every watcher, and refuses new ones from now on. */

@@ -5,6 +5,7 @@
 #include "server/auth.h"
 #include "server/commit.h"
 #include "server/convert.h"
+#include "server/job_series.h"
 #include "server/jobs.h"
 #include "server/rounds.h"
 #include "server/service.h"
@@ -37,6 +38,7 @@ struct service {
     struct store_reader *reader; /* of the loop thread */
     struct service_options options;
     struct jobs *jobs;
+    struct job_series_set *series;
     struct commit *commit;
     uv_timer_t probe_timer;
     struct change *unfolded, *unfolded_last; /* committed decisions, oldest first, linked by next */

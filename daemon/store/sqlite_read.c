@@ -39,6 +39,8 @@ static const char *const reader_sql[R_COUNT] = {
     [R_END] = "COMMIT",
     [R_JOB] = "SELECT " JOB_LIST JOB_FROM "WHERE name=?",
     [R_JOBS_COUNT] = "SELECT count(*) FROM job WHERE name>=?1 AND name<?2",
+    [R_RECENT] = "SELECT name FROM job WHERE status<>'finished' AND length(name)<=" TEXT(
+        JOB_ID_MAX) " ORDER BY update_us DESC LIMIT ?1",
     [R_JOBS] =
         "SELECT " JOB_LIST JOB_FROM
         "WHERE name>?1 AND name>=?2 AND name<?3 AND (?4 IS NULL OR status=?4) AND "

@@ -10,6 +10,7 @@ enum reader_statement {
     R_JOB,
     R_JOBS,
     R_JOBS_COUNT,
+    R_RECENT,
     R_STEP,
     R_STEP_LOG,
     R_REQUEST,

@@ -196,6 +196,10 @@ int store_list_jobs(struct store_reader *reader, const struct store_jobs_query *
                     int (*each)(void *arg, const struct store_job *job), void *arg,
                     struct error *err) WARN_UNUSED;
 
+/* Names of jobs that are not finished, those that changed last first; reads the rows of all jobs. */
+int store_recent_jobs(struct store_reader *reader, uint32_t limit, void (*each)(void *arg, const char *name),
+                      void *arg, struct error *err) WARN_UNUSED;
+
 /* Jobs whose name begins with the prefix. */
 int store_count_jobs(struct store_reader *reader, const char *prefix, uint64_t *out,
                      struct error *err) WARN_UNUSED;

@@ -1,7 +1,9 @@
 """What /metrics says, in both formats: names and units, the documentation, numbers that stay exact."""
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -237,3 +239,121 @@ class Counting(DaemonTest):
             self.d.request("POST", "/greedylr.v1.SchedulerService/Nothing%d" % i, "{}")
         routes = {m[1] for m in re.finditer(r'route="([^"]*)"', scrape(self.d)[2])}
         self.assertEqual(routes, {"other", "GetJob", "/readyz"})
+
+
+def of_jobs(text):
+    return {name: value for name, value in text.items() if name.startswith("greedylrd_job_")}
+
+
+class SingleJobs(DaemonTest):
+    flags = ("--job-metrics", "3", "--resident-jobs", "1")
+
+    def jobs(self, headers=None):
+        """Names of those with series; every one has all that belongs to it, in both formats."""
+        found = of_jobs(scrape(self.d, headers=headers)[1])
+        list(parse_openmetrics(scrape(self.d, OPENMETRICS, headers)[2]))
+        names = {re.search(r'job_id="([^"]*)"', name)[1] for name in found if "job_id" in name}
+        for name in names:
+            for metric in ("rate_at_floor", "paused", "open_round_age_seconds"):
+                self.assertIn('greedylrd_job_%s{job_id="%s"}' % (metric, name), found)
+            self.assertIn('greedylrd_job_learning_rate{job_id="%s",group="0"}' % name, found)
+        return names
+
+    def job(self, name):
+        return {re.sub(r'^greedylrd_job_|\{job_id="[^"]*"|\}$', "", k): v for k, v in of_jobs(scrape(self.d)[1]).items()
+                if 'job_id="%s"' % name in k}
+
+    def left_out(self):
+        return scrape(self.d)[1]["greedylrd_job_series_left_out"]
+
+    def report(self, name, step, loss, **more):
+        return self.d.ok("POST", "/v1/jobs/%s:report" % name, dict({"step": step, "loss": loss, "lr": 0.1}, **more))
+
+    def test_what_a_job_has(self):
+        d = self.d
+        d.ok("POST", "/v1/jobs", {"job": "a.b-C_1", "lr": [0.1, 0.01], "plateau": {"patience": 0, "factor": 0.5, "min_lr": [0.05]}})
+        self.assertEqual(self.job("a.b-C_1"), {"learning_rate,group=\"0\"": 0.1, "learning_rate,group=\"1\"": 0.01,
+                                               "rate_at_floor": 0, "paused": 0, "open_round_age_seconds": 0}
+                         | {k: v for k, v in self.job("a.b-C_1").items() if k == "best"})
+        self.report("a.b-C_1", 7, 1)
+        self.report("a.b-C_1", 8, 2)
+        before = time.time()
+        self.report("a.b-C_1", 9, "NaN")
+        found = self.job("a.b-C_1")
+        self.assertEqual((found["step"], found["best"]), (9, 1))
+        self.assertNotEqual(found["loss"], found["loss"])
+        self.assertAlmostEqual(found["last_report_timestamp_seconds"], before, delta=20)
+        self.assertEqual(found['learning_rate,group="0"'], d.ok("GET", "/v1/jobs/a.b-C_1/lr?format=json")["lrs"][0])
+        d.ok("POST", "/v1/jobs/a.b-C_1:rewind", {"step": 7})
+        back = self.job("a.b-C_1")
+        self.assertEqual((back["step"], back["best"], back.get("loss")), (7, 1, None))
+        self.assertEqual(back["last_report_timestamp_seconds"], found["last_report_timestamp_seconds"])
+        d.ok("POST", "/v1/jobs/a.b-C_1:pause", {})
+        self.assertEqual(self.job("a.b-C_1")["paused"], 1)
+        d.ok("POST", "/v1/jobs/a.b-C_1:finish", {})
+        self.assertEqual(self.job("a.b-C_1"), {})
+        self.assertEqual(self.left_out(), 0)
+
+    def test_the_floor(self):
+        self.d.ok("POST", "/v1/jobs", {"job": "f", "lr": 0.1, "plateau": {"patience": 0, "factor": 0.1, "min_lr": [0.05]}})
+        for step in range(1, 4):
+            self.report("f", step, step)
+        self.assertEqual((self.job("f")["rate_at_floor"], self.job("f")['learning_rate,group="0"']), (1, 0.05))
+
+    def test_the_most_recently_active_ones(self):
+        d = self.d
+        for i in range(5):
+            self.report("j%d" % i, 1, i)
+        self.assertEqual((self.jobs(), self.left_out()), ({"j2", "j3", "j4"}, 2))
+        d.ok("GET", "/v1/jobs/j0")  # to look at a job is no activity
+        self.assertEqual(self.jobs(), {"j2", "j3", "j4"})
+        self.report("j0", 2, 1)
+        self.assertEqual((self.jobs(), self.left_out()), ({"j0", "j3", "j4"}, 2))
+        d.ok("DELETE", "/v1/jobs/j0")
+        d.ok("POST", "/v1/jobs/j3:finish", {})
+        self.assertEqual((self.jobs(), self.left_out()), ({"j4"}, 2))
+        d.ok("POST", "/v1/jobs/j3:resume", {})
+        self.report("j1", 5, 1.5)
+        then = {name: self.job(name) for name in ("j1", "j4")}
+        self.assertEqual(self.left_out(), 1)
+        for restart in (d.restart, lambda: (d.stop(), d.start())):  # what a crash left in the log, too
+            restart()
+            self.assertEqual((self.jobs(), self.left_out()), ({"j1", "j3", "j4"}, 1))
+            self.assertEqual({name: self.job(name) for name in then}, then)
+
+    def test_an_open_round(self):
+        d = self.d
+        d.ok("POST", "/v1/jobs", {"job": "r", "lr": 0.1, "ranks": {"world_size": 2}})
+        t = threading.Thread(target=d.ok, args=("POST", "/v1/jobs/r:report", {"step": 1, "rank": 0, "loss": 1}))
+        t.start()
+        wait_until(lambda: self.job("r")["open_round_age_seconds"] > 0.05)
+        d.ok("POST", "/v1/jobs/r:report", {"step": 1, "rank": 1, "loss": 3})
+        t.join()
+        self.assertEqual((self.job("r")["open_round_age_seconds"], self.job("r")["loss"]), (0, 2))
+
+
+class WhoSeesThem(DaemonTest):
+    def setUp(self):
+        folder = tempfile.mkdtemp(prefix="greedylrd-tokens-")
+        self.addCleanup(shutil.rmtree, folder, True)
+        self.file, self.tokens = os.path.join(folder, "tokens"), {}
+        for name, role, prefix in (("all", "admin", ""), ("nlp", "observe", "nlp-")):
+            made = subprocess.run([os.path.join(ROOT, os.environ.get("BUILD", "build"), "greedylr"), "token", "create", "--file",
+                                   self.file, "--id", name, "--role", role, "--prefix=" + prefix], capture_output=True, text=True)
+            self.tokens[name] = {"Authorization": "Bearer " + re.search(r"%s\.[A-Za-z0-9_-]{43}" % name, made.stdout)[0]}
+        self.flags = ("--job-metrics", "10", "--token-file", self.file)
+        super().setUp()
+
+    jobs = SingleJobs.jobs
+
+    def test_by_prefix(self):
+        d = self.d
+        for job in ("nlp-1", "nlp-2", "secret"):
+            d.ok("POST", "/v1/jobs/%s:report" % job, {"step": 1, "loss": 1, "lr": 0.1}, headers=self.tokens["all"])
+        self.assertEqual(self.jobs(self.tokens["all"]), {"nlp-1", "nlp-2", "secret"})
+        self.assertEqual(self.jobs(self.tokens["nlp"]), {"nlp-1", "nlp-2"})
+        # From this machine, without a token: what names nobody.
+        self.assertEqual(of_jobs(scrape(d)[1]), {})
+        self.assertEqual(scrape(d)[1]['greedylrd_jobs{state="active"}'], 3)
+        wrong = {"Authorization": self.tokens["nlp"]["Authorization"][:-1] + "_"}
+        self.assertEqual(d.request("GET", "/metrics", headers=wrong)[0], 401)
