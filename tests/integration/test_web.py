@@ -153,7 +153,7 @@ class Page(unittest.TestCase):
 
     def test_what_the_page_names_is_served(self):
         served = files()
-        for name in re.findall(r'(?:src|href)="([^"#]+)"', read(served["/"]).decode()):
+        for name in re.findall(r'(?:src|href)="(web/[^"]+)"', read(served["/"]).decode()):
             self.assertIn("/" + name, served)
         for path, file in served.items():
             if file.startswith(WEB) and file.endswith(".js"):
