@@ -88,7 +88,7 @@ export class ListPage {
       if (!this.loaded || error.status) fill(this.note, h("p", { class: "problem", role: "alert" }, error.message));
     }
     if (this.stop.signal.aborted) return;
-    const pause = Math.max(3000, 15 * (performance.now() - start));
+    const pause = Math.max(2500, 5 * (performance.now() - start));
     this.timer = setTimeout(() => (document.hidden ? this.waitForSight() : this.refresh()), pause);
   }
 

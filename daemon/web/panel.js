@@ -202,7 +202,9 @@ export class Panel {
       item("rate", moved ? `${value(before)} → ${value(rate)}` : value(rate)),
       whatIf !== null && item("what if", value(whatIf)),
       this.showShadows && d.shadow?.map((s) => item(s.name, value(s.lrs?.[this.series.group] ?? s.lr))),
+      " ",
       h("span", { class: `action action-${d.action}` }, d.action),
+      " ",
       h("span", { class: "reason" }, d.reason || "")
     );
   }
@@ -223,7 +225,7 @@ function lossSeries() {
 }
 
 function item(name, text) {
-  return h("span", { class: "item" }, h("i", null, name), " ", h("b", null, text));
+  return [" ", h("span", { class: "item" }, h("i", null, name), " ", h("b", null, text))];
 }
 
 function swatch(label, colourName, dashed = false) {
