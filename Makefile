@@ -65,7 +65,7 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deb deps demo check check-all check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client model \
-        fuzz fuzz-build fuzz-targets coverage tidy cppcheck compare compare-quick soak
+        browser fuzz fuzz-build fuzz-targets coverage tidy cppcheck compare compare-quick soak
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
@@ -79,6 +79,7 @@ help:
 	@echo 'make soak        the long figures: kills, power losses, full disks and more, an hour or MINUTES; goes on where'
 	@echo '                 it was, prints seeds; PART=kill9,power and SEED=n choose'
 	@echo 'make fuzz        every fuzz target of tests/fuzz for 10 seconds; FUZZ_SECONDS=n, TARGETS=fuzz_json choose'
+	@echo 'make browser     the dashboard in Chromium'
 	@echo 'make coverage    lines and branches that the tests reach; TESTS=test_x.py chooses of the integration tests'
 	@echo 'make cppcheck    static analysis, a part of make check; make tidy: clang-tidy of what changed since it was clean'
 	@echo 'make compare     trains models on real data with GreedyLR and other schedules and says which end lower (half an'
@@ -211,9 +212,10 @@ DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-d
               libcurl4-gnutls-dev libgnutls28-dev libjs-dygraphs
 # The demo's training run and its curl lines; the training is a test as well.
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
-# Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, npm for buf (below).
+# Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, the browser, npm for buf (below).
 DEPS_CHECK := libcriterion-dev valgrind openssl clang libclang-rt-dev llvm clang-tidy cppcheck clang-format strace \
-              systemd mandoc zsh python3-protobuf mypy prometheus python3-prometheus-client
+              systemd mandoc zsh python3-protobuf mypy prometheus python3-prometheus-client \
+              chromium
 # The comparison of schedules, which nothing else needs: its picture, and fast products of matrices.
 DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopenblas0-serial
 # The Debian packages: what builds them beside DEPS_BUILD.
@@ -225,10 +227,10 @@ deps:
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_CHECK)
 	@$(MAKE) --no-print-directory $(BUF)
 
-# buf and Connect are not in Debian; tests/package.json says which versions.
+# buf, Connect and playwright-core are not in Debian; tests/package.json says which versions.
 $(BUF): tests/package.json
 	@tests/deps.sh --command npm
-	@echo 'deps: npm installs buf and the Connect client of the interop tests into tests/node_modules'
+	@echo 'deps: npm installs buf, the Connect client of the interop tests and playwright-core into tests/node_modules'
 	cd tests && npm install --no-package-lock --no-audit --no-fund --loglevel=error
 	@touch $@
 
@@ -363,6 +365,8 @@ crash: all
 	BUILD=$(BUILD) $(PYTHON) tests/crash/test_kill9.py
 interop: all interop-client
 	BUILD=$(BUILD) node --test --test-reporter=spec tests/interop/all.test.js
+browser: all $(BUF)
+	BUILD=$(BUILD) node --test --test-reporter=spec tests/browser/all.test.js
 
 # What the interop tests are clients with, generated from the contract.
 INTEROP_CLIENT := tests/interop/gen/greedylr/v1/scheduler_pb.js

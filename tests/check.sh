@@ -70,6 +70,10 @@ interop() { # BUILD
     make interop-client && BUILD=$1 node --test --test-reporter=spec tests/interop/all.test.js
 }
 
+browser() { # BUILD
+    BUILD=$1 node --test --test-reporter=spec tests/browser/all.test.js
+}
+
 unit_plain() { # BUILD ARGUMENTS...: in two halves, side by side
     local unit=$1/unit-plain half rc=0
     shift
@@ -119,6 +123,7 @@ else
     stage integration tests tests/integration $gcc
     stage crash-kill9 tests tests/crash $gcc
     stage interop interop $gcc
+    stage browser browser $gcc
     # Without those in which PyTorch takes the time, or 50,000 reports.
     SKIP=$slow_under_asan stage integration-asan-ubsan tests tests/integration $asan
     stage interop-asan-ubsan interop $asan
