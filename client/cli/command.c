@@ -251,6 +251,12 @@ static const struct command rows[] = {
               "at SIGHUP.",
      .arguments = {{"ACTION", NULL, false}},
      .run = run_token},
+    {.name = "doctor",
+     .summary = "what is wrong between here and the daemon, and what to do",
+     .about = "Looks at the address, proxies, name, connection, certificate, clocks, versions, store, token "
+              "and disk, a line "
+              "each, and changes nothing.  Exit status 1 if one of them fails.",
+     .run = run_doctor},
     {.name = "health",
      .summary = "whether the daemon takes reports",
      .method = "GET",

@@ -13,6 +13,7 @@ int run_plot(const struct invocation *in);     /* a job's values and rates, draw
 int run_top(const struct invocation *in);      /* a live table of jobs */
 int run_replay(const struct invocation *in);   /* a job's values, other settings */
 int run_sweep(const struct invocation *in);    /* values, a grid of settings */
+int run_doctor(const struct invocation *in);   /* what is wrong, and what to do */
 int run_token(const struct invocation *in);    /* the daemon's token file */
 int run_health(const struct invocation *in);
 int run_version(const struct invocation *in);

@@ -28,7 +28,9 @@ struct transport {
     char *url;    /* as given, for people */
     char *base;   /* what paths are appended to */
     char *socket; /* path of a Unix socket, or NULL */
+    char *host, *port;
     struct credentials credentials;
+    bool tls;
     bool direct; /* to this machine: never through a proxy */
     bool timed_out, untrusting;
     int (*on_idle)(void *arg);
@@ -71,6 +73,21 @@ static int take_unix_url(struct transport *t, char *error, size_t size)
     return t->socket && t->base ? 0 : fail_with(error, size, "out of memory");
 }
 
+static int take_place(struct transport *t, CURLU *parsed, char *error, size_t size)
+{
+    char *host = NULL, *port = NULL;
+
+    if (!curl_url_get(parsed, CURLUPART_HOST, &host, 0)) {
+        size_t bracket = *host == '[', len = strlen(host);
+        t->direct = is_loopback(host);
+        t->host = strndup(host + bracket, len - 2 * bracket);
+    }
+    if (!curl_url_get(parsed, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT)) t->port = strdup(port);
+    curl_free(host);
+    curl_free(port);
+    return t->host && t->port ? 0 : fail_with(error, size, "out of memory");
+}
+
 /* What curl takes for a URL may be more than a daemon's address; the rest is refused instead of half used. */
 static int check_http_url(struct transport *t, CURLU *parsed, char *error, size_t size)
 {
@@ -92,14 +109,11 @@ static int check_http_url(struct transport *t, CURLU *parsed, char *error, size_
     }
     if (curl_url_get(parsed, CURLUPART_SCHEME, &text, 0)) text = NULL;
     bool web = text && (!strcmp(text, "http") || !strcmp(text, "https"));
+    t->tls = web && !strcmp(text, "https");
     curl_free(text);
     if (!web)
         return fail_with(error, size, "url: \"%s\" must begin with http://, https:// or unix:/", t->url);
-    if (!curl_url_get(parsed, CURLUPART_HOST, &text, 0)) {
-        t->direct = is_loopback(text);
-        curl_free(text);
-    }
-    return 0;
+    return take_place(t, parsed, error, size);
 }
 
 static int take_http_url(struct transport *t, char *error, size_t size)
@@ -181,6 +195,8 @@ void transport_free(struct transport *t)
     free(t->url);
     free(t->base);
     free(t->socket);
+    free(t->host);
+    free(t->port);
     credentials_clear(&t->credentials);
     free(t);
 }
@@ -193,6 +209,16 @@ const char *transport_url(const struct transport *t)
 const char *transport_error(const struct transport *t)
 {
     return t->error;
+}
+
+struct transport_place transport_place(const struct transport *t)
+{
+    return (struct transport_place){t->socket, t->host, t->port, t->tls, t->direct};
+}
+
+bool transport_certificate(const struct transport *t, struct transport_certificate *out)
+{
+    return transport_shown(t->curl, out->issuer, sizeof out->issuer, &out->begins, &out->ends);
 }
 
 bool transport_untrusting(const struct transport *t)

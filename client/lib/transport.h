@@ -73,6 +73,24 @@ bool transport_timed_out(const struct transport *t);
 /* The URL in use, without a trailing slash. */
 const char *transport_url(const struct transport *t);
 
+/* Where the URL leads. */
+struct transport_place {
+    const char *socket; /* path of a Unix socket; NULL: host and port */
+    const char *host;   /* a name or an address, without brackets */
+    const char *port;
+    bool tls;
+    bool direct; /* this machine: no proxy is asked */
+};
+struct transport_place transport_place(const struct transport *t);
+
+/* The certificate that the daemon showed in the last call that it answered. */
+struct transport_certificate {
+    char issuer[200];
+    int64_t begins, ends; /* seconds since 1970 */
+};
+/* false: it showed none, or dates that cannot be read. */
+bool transport_certificate(const struct transport *t, struct transport_certificate *out);
+
 void transport_reply_clear(struct transport_reply *reply);
 
 #endif

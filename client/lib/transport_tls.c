@@ -51,3 +51,18 @@ void transport_untrusted(void *curl, const char *detail, const char *ca_file, ch
             "as GREEDYLR_CA_FILE or --ca-file, or add it with update-ca-certificates",
             issuer);
 }
+
+static bool date_of(const char *text, int64_t *out)
+{
+    struct tm parts = {0};
+
+    if (!strptime(text, "%Y-%m-%d %H:%M:%S", &parts)) return false;
+    *out = timegm(&parts);
+    return true;
+}
+
+bool transport_shown(void *curl, char *issuer, size_t size, int64_t *begins, int64_t *ends)
+{
+    snprintf(issuer, size, "%s", line_of(curl, "Issuer"));
+    return date_of(line_of(curl, "Start Date"), begins) && date_of(line_of(curl, "Expire Date"), ends);
+}
