@@ -92,13 +92,14 @@ unit_tsan() { # BUILD
         --not '*failing*' --not '*full_disk*' --not '*retries*'
 }
 
-slow_under_asan='test_backlog.py test_compare.py test_monitoring.py test_python_ddp.py test_python_torch.py test_recipes.py test_training.py'
+slow_under_asan='test_backlog.py test_compare.py test_docs.py test_man.py test_monitoring.py test_python_ddp.py
+    test_python_torch.py test_readme.py test_recipes.py test_training.py'
 gcc=build/gcc clang=build/clang asan=build/asan tsan=build/tsan
 if [ "$mode" = fast ]; then
     stage include-directions tests/check-includes.sh
     stage build make $jobs all build/unit WERROR=1
     stage unit build/unit --timeout 120
-    stage integration-basic tests tests/integration build 'test_[or]*.py'
+    SKIP=test_recipes.py stage integration-basic tests tests/integration build 'test_[or]*.py'
 else
     stage format make format-check
     stage include-directions tests/check-includes.sh
@@ -124,7 +125,7 @@ else
     stage crash-kill9 tests tests/crash $gcc
     stage interop interop $gcc
     stage browser browser $gcc
-    # Without those in which PyTorch takes the time, or 50,000 reports.
+    # Without those in which PyTorch takes the time, or 50,000 reports, and those of the pages.
     SKIP=$slow_under_asan stage integration-asan-ubsan tests tests/integration $asan
     stage interop-asan-ubsan interop $asan
     stage integration-tsan tests tests/integration $tsan test_in_flight.py test_rounds.py test_service.py test_watch.py

@@ -4,6 +4,8 @@
  * and field.  A value that could be a secret put into the wrong place is never repeated in an error. */
 #include "server/auth.h"
 
+#include "server/file_text.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -240,20 +242,11 @@ int auth_parse(const char *name, char *text, size_t len, const struct auth_limit
 
 /* ---- files ---- */
 
-/* systemd's copies are readable by the service alone, whatever the mode says: an ACL shows as group bits. */
-static bool is_credential(const char *path)
-{
-    const char *dir = getenv("CREDENTIALS_DIRECTORY");
-    size_t len = dir ? strlen(dir) : 0;
-
-    return len && !strncmp(path, dir, len) && path[len] == '/' && !strchr(path + len + 1, '/');
-}
-
 static int check_file(const char *path, const struct stat *info, struct error *err)
 {
     if (!S_ISREG(info->st_mode))
         return error_set(err, ST_CONFIG_INVALID, "--token-file %s: is not a regular file", path);
-    if ((info->st_mode & 077) && !is_credential(path))
+    if ((info->st_mode & 077) && !file_is_credential(path))
         return error_set(err, ST_CONFIG_INVALID,
                          "--token-file %s: others may read or change it (mode %03o); chmod 600 it, and make "
                          "it the daemon's own",
@@ -262,28 +255,6 @@ static int check_file(const char *path, const struct stat *info, struct error *e
         return error_set(err, ST_CONFIG_INVALID, "--token-file %s: is larger than %u bytes", path,
                          AUTH_FILE_MAX);
     return 0;
-}
-
-static int slurp(int fd, char **out, size_t *len)
-{
-    size_t cap = 0, n = 0;
-    char *text = NULL;
-    ssize_t got = 1;
-
-    while (got > 0 && n <= AUTH_FILE_MAX) {
-        if (cap - n < 4096) {
-            char *more = realloc(text, cap += 65536);
-            if (!more) break;
-            text = more;
-        }
-        do
-            got = read(fd, text + n, cap - n);
-        while (got < 0 && errno == EINTR);
-        n += got > 0 ? (size_t)got : 0;
-    }
-    *out = text;
-    *len = n;
-    return got ? (errno ? errno : EFBIG) : 0;
 }
 
 int auth_read(const char *path, const struct auth_limits *defaults, struct auth_tokens *tokens,
@@ -298,11 +269,10 @@ int auth_read(const char *path, const struct auth_limits *defaults, struct auth_
         return error_set(err, ST_CONFIG_INVALID,
                          "--token-file %s: %s; greedylr token create --file makes one", path,
                          strerror(errno));
-    errno = 0;
     int rc = fstat(fd, &info)
                  ? error_set(err, ST_CONFIG_INVALID, "--token-file %s: %s", path, strerror(errno))
                  : check_file(path, &info, err);
-    int no = rc ? 0 : slurp(fd, &text, &len);
+    int no = rc ? 0 : file_text(fd, AUTH_FILE_MAX, &text, &len);
 
     if (no) rc = error_set(err, ST_CONFIG_INVALID, "--token-file %s: %s", path, strerror(no));
     if (!rc) rc = auth_parse(path, text, len, defaults, tokens, err);

@@ -2,6 +2,7 @@
  * Handshakes that began before keep the pair that they hold a reference of. */
 #include "server/tls.h"
 
+#include "server/file_text.h"
 #include "server/log.h"
 #include "server/metrics.h"
 
@@ -34,18 +35,9 @@ static void text_clear(gnutls_datum_t *text)
     text->data = NULL;
 }
 
-/* systemd hands credentials over in a directory that only the service can enter. */
-static bool is_credential(const char *path)
-{
-    const char *directory = getenv("CREDENTIALS_DIRECTORY");
-    size_t n = directory ? strlen(directory) : 0;
-
-    return n && !strncmp(path, directory, n) && path[n] == '/';
-}
-
 static int check_mode(const char *flag, const char *path, mode_t mode, struct error *err)
 {
-    if (!(mode & (S_IWGRP | S_IROTH | S_IWOTH)) || is_credential(path)) return 0;
+    if (!(mode & (S_IWGRP | S_IROTH | S_IWOTH)) || file_is_credential(path)) return 0;
     return error_set(err, ST_CONFIG_INVALID,
                      "%s %s: %s; a key is for its owner only (chmod 600), or for a group that reads it "
                      "(chmod 640)",
@@ -54,18 +46,17 @@ static int check_mode(const char *flag, const char *path, mode_t mode, struct er
 
 static int fill(int fd, const char *flag, const char *path, gnutls_datum_t *out, struct error *err)
 {
-    ssize_t got = 1;
+    char *text;
+    size_t len = 0;
+    int no = file_text(fd, FILE_MAX, &text, &len);
 
-    out->size = 0;
-    out->data = malloc(FILE_MAX + 1);
-    if (!out->data) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
-    while (out->size < FILE_MAX && (got = read(fd, out->data + out->size, FILE_MAX - out->size)) > 0)
-        out->size += (unsigned)got;
-    if (got < 0) return error_set(err, ST_CONFIG_INVALID, "%s %s: %s", flag, path, strerror(errno));
-    if (out->size == FILE_MAX)
+    out->data = (unsigned char *)text;
+    out->size = (unsigned)len;
+    if (!no) return 0;
+    if (no == ENOMEM) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    if (no == EFBIG)
         return error_set(err, ST_CONFIG_INVALID, "%s %s: larger than any certificate or key", flag, path);
-    out->data[out->size] = '\0';
-    return 0;
+    return error_set(err, ST_CONFIG_INVALID, "%s %s: %s", flag, path, strerror(no));
 }
 
 static int read_file(const char *flag, const char *path, bool secret, gnutls_datum_t *out, struct error *err)
