@@ -261,15 +261,17 @@ $(BUILD)/unit-plain: $(PLAIN_O) $(filter-out $(MAIN_O),$(DAEMON_O))
 # The model check: the service and the store as they are, with the linker putting tests/model/world.c between
 # them and what decides when things happen.  COUNT schedules, or the one of SEED; chunks of a fold are small.
 MODEL_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/model/*.c))
+WORKERS_O  := $(BUILD)/obj/tests/workers.o
 MODEL_FOLD := $(BUILD)/obj/tests/model/sqlite_fold.o
 MODEL_WRAP := store_commit store_maintain store_probe commit_submit uv_cond_wait uv_cond_timedwait uv_timer_start \
               uv_close getrandom
 COUNT      ?= 100000
-$(MODEL_O): ALL_CPPFLAGS += -Itests/model
+$(MODEL_O): ALL_CPPFLAGS += -Itests -Itests/model
+$(WORKERS_O): ALL_CPPFLAGS += -Itests
 $(MODEL_FOLD): daemon/store/sqlite_fold.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -DSTORE_STEP_ROWS=3 -c -o $@ $<
-$(BUILD)/model: $(MODEL_O) $(MODEL_FOLD) $(filter-out $(MAIN_O) %/store/sqlite_fold.o,$(DAEMON_O))
+$(BUILD)/model: $(MODEL_O) $(WORKERS_O) $(MODEL_FOLD) $(filter-out $(MAIN_O) %/store/sqlite_fold.o,$(DAEMON_O))
 	$(CC) $(ALL_LDFLAGS) $(MODEL_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 model: $(BUILD)/model
 	$(BUILD)/model $(if $(SEED),--seed $(SEED),--count $(COUNT))
@@ -307,8 +309,8 @@ fuzz: fuzz-build
 # the place of the few file calls that are not SQLite's; chunks of a fold are small.
 POWER_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/power/*.c))
 POWER_WRAP := stat access open unlink rename mkdir fsync
-$(POWER_O): ALL_CPPFLAGS += -Itests/power
-$(BUILD)/power: $(POWER_O) $(MODEL_FOLD) $(CORE_O) $(filter-out %/store/sqlite_fold.o,$(STORE_O))
+$(POWER_O): ALL_CPPFLAGS += -Itests -Itests/power
+$(BUILD)/power: $(POWER_O) $(WORKERS_O) $(MODEL_FOLD) $(CORE_O) $(filter-out %/store/sqlite_fold.o,$(STORE_O))
 	$(CC) $(ALL_LDFLAGS) $(POWER_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 
 # Static analysis: cppcheck of everything, which is quick and part of make check; clang-tidy of what changed since it
@@ -375,7 +377,7 @@ $(INTEROP_CLIENT): proto/$(PROTO).proto tests/interop/buf.gen.yaml tests/interop
 	$(BUF) generate --template tests/interop/buf.gen.yaml
 	@touch $@
 
-SOURCES := $(wildcard daemon/*/*.[ch] client/*/*.[ch] tests/*/*.[ch])
+SOURCES := $(wildcard daemon/*/*.[ch] client/*/*.[ch] tests/*.[ch] tests/*/*.[ch])
 format-check:
 	clang-format --dry-run --Werror $(SOURCES)
 format:

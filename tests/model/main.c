@@ -6,11 +6,11 @@
  * A schedule that differs, crashes or hangs is run again with every step printed, and the others go on.  Ends
  * with "N passed, M failed"; exit status 0 if none failed. */
 #include "schedule.h"
+#include "workers.h"
 #include "world.h"
 
 #include <ftw.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +20,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HANGS_S     120 /* one schedule takes milliseconds */
-#define FAILURES    5   /* failures that are told in full */
-#define WORKERS_MAX 64
+#define HANGS_S  120 /* one schedule takes milliseconds */
+#define FAILURES 5   /* failures that are told in full */
+#define ENOUGH   100 /* failures after which none is looked for */
 
 static struct shared {
     _Atomic uint64_t next, passed, failed;
@@ -68,31 +68,20 @@ static void prepare(void)
 }
 
 /* Takes schedules until there are none, or one fails. */
-static void work(struct worker *worker)
+static void work(uint32_t number)
 {
+    struct worker *worker = &shared->workers[number];
+
     prepare();
     for (;;) {
         uint64_t i = shared->next++;
 
-        if (i >= count) break;
+        if (i >= count) return;
         worker->seed = first + i;
         alarm(HANGS_S);
         if (!schedule_run(worker->seed, false, &worker->tally)) _exit(1);
         shared->passed++;
     }
-    _exit(0);
-}
-
-static pid_t start(struct worker *worker)
-{
-    pid_t pid = fork();
-
-    if (pid < 0) {
-        perror("fork");
-        exit(2);
-    }
-    if (!pid) work(worker);
-    return pid;
 }
 
 static int trace(uint64_t seed)
@@ -122,29 +111,11 @@ static void tell(uint64_t seed)
     fflush(stdout);
 }
 
-static void run_all(uint32_t jobs)
+static bool failed(uint32_t number, int status)
 {
-    pid_t pids[WORKERS_MAX] = {0};
-    uint32_t alive = 0;
-    int status;
-
-    for (; alive < jobs; alive++)
-        pids[alive] = start(&shared->workers[alive]);
-    while (alive) {
-        pid_t pid = wait(&status);
-        uint32_t i = 0;
-
-        while (i < jobs && pids[i] != pid)
-            i++;
-        if (i == jobs) continue;
-        alive--;
-        if (WIFEXITED(status) && !WEXITSTATUS(status)) continue;
-        shared->failed++;
-        tell(shared->workers[i].seed);
-        if (shared->failed >= 100) continue;
-        pids[i] = start(&shared->workers[i]);
-        alive++;
-    }
+    shared->failed++;
+    tell(shared->workers[number].seed);
+    return shared->failed < ENOUGH;
 }
 
 static void account(uint32_t jobs, double seconds)
@@ -172,18 +143,10 @@ static void account(uint32_t jobs, double seconds)
     printf("%" PRIu64 " passed, %" PRIu64 " failed\n", (uint64_t)shared->passed, (uint64_t)shared->failed);
 }
 
-static double clock_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 int main(int argc, char **argv)
 {
-    uint32_t jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-    double begun = clock_s();
+    uint32_t jobs = 0;
+    double begun = workers_clock();
 
     first = (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid() * 7919;
     make_base();
@@ -199,16 +162,15 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], "--first")) first = value;
         if (!strcmp(argv[i], "--jobs")) jobs = (uint32_t)value;
     }
-    if (!jobs || jobs > WORKERS_MAX) jobs = 2;
+    jobs = workers_count(jobs);
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) {
         perror("mmap");
         return 2;
     }
     printf("%" PRIu64 " schedules, seed %" PRIu64 " and on\n", count, first);
-    fflush(stdout);
-    run_all(jobs);
+    workers_run(jobs, work, failed);
     remove_base();
-    account(jobs, clock_s() - begun);
+    account(jobs, workers_clock() - begun);
     return shared->failed ? 1 : 0;
 }

@@ -10,9 +10,9 @@
  * again.  Ends with "N passed, M failed"; exit status 0 if none failed. */
 #include "faults.h"
 #include "losses.h"
+#include "workers.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HANGS_S     120
-#define WORKERS_MAX 64
+#define HANGS_S 120
+#define ENOUGH  100 /* failures after which no process is begun again */
 
 static struct shared {
     _Atomic uint64_t next, passed, failed, nested, in_flight;
@@ -30,13 +30,15 @@ static struct shared {
 } * shared;
 static uint64_t first, stories;
 
-static void work(uint64_t *seed)
+static void work(uint32_t number)
 {
+    uint64_t *seed = &shared->seed[number];
+
     for (;;) {
         uint64_t i = shared->next++;
         struct losses losses = {0};
 
-        if (i >= stories) _exit(0);
+        if (i >= stories) return;
         *seed = first + i;
         alarm(HANGS_S);
         losses_run(*seed, &losses);
@@ -52,40 +54,15 @@ static void work(uint64_t *seed)
     }
 }
 
-static pid_t start(uint64_t *seed)
+static bool failed(uint32_t number, int status)
 {
-    pid_t pid = fork();
+    uint64_t seed = shared->seed[number];
 
-    if (pid < 0) exit(2);
-    if (!pid) work(seed);
-    return pid;
-}
-
-static void run_all(uint32_t jobs)
-{
-    pid_t pids[WORKERS_MAX] = {0};
-    uint32_t alive = 0;
-    int status;
-
-    for (; alive < jobs; alive++)
-        pids[alive] = start(&shared->seed[alive]);
-    while (alive) {
-        pid_t pid = wait(&status);
-        uint32_t i = 0;
-
-        while (i < jobs && pids[i] != pid)
-            i++;
-        if (i == jobs) continue;
-        alive--;
-        if (WIFEXITED(status) && !WEXITSTATUS(status)) continue;
-        shared->failed++;
-        printf("---- seed %" PRIu64 " ended with %s %d; build/power --seed %" PRIu64 " shows it again ----\n",
-               shared->seed[i], WIFSIGNALED(status) ? "signal" : "status",
-               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), shared->seed[i]);
-        if (shared->failed > 100) continue;
-        pids[i] = start(&shared->seed[i]);
-        alive++;
-    }
+    shared->failed++;
+    printf("---- seed %" PRIu64 " ended with %s %d; build/power --seed %" PRIu64 " shows it again ----\n",
+           seed, WIFSIGNALED(status) ? "signal" : "status",
+           WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), seed);
+    return shared->failed <= ENOUGH;
 }
 
 /* A disk that lies about syncs must be found out, or nothing here can be believed. */
@@ -115,26 +92,17 @@ static int end(void)
     return shared->failed ? 1 : 0;
 }
 
-static double clock_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static int run_losses(uint64_t count, uint32_t jobs)
 {
-    double begun = clock_s();
+    double begun = workers_clock();
 
     stories = (count + LOSSES_STATES - 1) / LOSSES_STATES;
     printf("%" PRIu64 " crash states, seed %" PRIu64 " and on\n", stories * LOSSES_STATES, first);
-    fflush(stdout);
-    run_all(jobs);
+    workers_run(jobs, work, failed);
     printf("%" PRIu64 " stories; %" PRIu64 " states with a commit in flight, %" PRIu64
            " of a crash after a crash; %.0f states/s\n",
            stories, (uint64_t)shared->in_flight, (uint64_t)shared->nested,
-           (double)(shared->passed + shared->failed) / (clock_s() - begun));
+           (double)(shared->passed + shared->failed) / (workers_clock() - begun));
     find_lies();
     return end();
 }
@@ -163,7 +131,7 @@ static int run_faults(bool every)
 
 int main(int argc, char **argv)
 {
-    uint32_t jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t jobs = 0;
     uint64_t count = 100000;
     bool faults = false, every = false;
 
@@ -180,6 +148,5 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], "--first")) first = value;
         if (!strcmp(argv[i], "--jobs")) jobs = (uint32_t)value;
     }
-    if (!jobs || jobs > WORKERS_MAX) jobs = 2;
-    return faults ? run_faults(every) : run_losses(count, jobs);
+    return faults ? run_faults(every) : run_losses(count, workers_count(jobs));
 }
