@@ -494,6 +494,16 @@ size_t http_server_in_flight(const struct http_server *server)
     return server->stats.in_flight - server->stats.streams;
 }
 
+bool http_server_asked(const struct http_server *server)
+{
+    for (const struct conn *conn = server->conns; conn; conn = conn->next) {
+        if (conn->shut) continue;
+        if (conn->phase == PHASE_HEADERS || (conn->phase == PHASE_IDLE && conn_has_events(conn, POLLIN)))
+            return true;
+    }
+    return false;
+}
+
 static void on_handle_closed(uv_handle_t *handle)
 {
     struct http_server *server = handle->data;

@@ -109,6 +109,10 @@ uint32_t http_server_connections(const struct http_server *server);
 /* Requests between admit and closed, without the streams that are not ended. */
 size_t http_server_in_flight(const struct http_server *server);
 
+/* Whether a request is on its way: a connection is new or in the middle of its headers, or has sent what was
+ * not read yet. */
+bool http_server_asked(const struct http_server *server);
+
 /* Closes everything, then calls done; the handle is gone then.  Requests whose answer is outstanding are cut
  * off: closed is called for each. */
 void http_server_close(struct http_server *server, void (*done)(void *arg), void *arg);

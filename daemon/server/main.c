@@ -34,7 +34,9 @@ enum { EXIT_CLEAN = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_DATA = 3, EXIT_NEW
 
 #define DRAIN_TICK_MS 10
 #define DRAIN_MAX_MS  20000
-#define FATAL_MS      100 /* for the answers that say the outcome is unknown */
+/* For a request that is on its way; a connection that says nothing is not waited for longer. */
+#define DRAIN_ASKED_MS 1000
+#define FATAL_MS       100 /* for the answers that say the outcome is unknown */
 
 struct daemon {
     uv_loop_t loop;
@@ -100,7 +102,10 @@ static void on_drain_tick(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
 
-    if (http_server_in_flight(d->http) && uv_now(&d->loop) - d->drain_start < DRAIN_MAX_MS) return;
+    uint64_t since = uv_now(&d->loop) - d->drain_start;
+
+    if (http_server_in_flight(d->http) && since < DRAIN_MAX_MS) return;
+    if (http_server_asked(d->http) && since < DRAIN_ASKED_MS) return;
     uv_timer_stop(timer);
     http_server_close(d->http, on_http_closed, d);
 }

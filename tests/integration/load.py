@@ -17,6 +17,7 @@ class Load:
         self.port, self.prefix = port, prefix
         self.headers = {"Authorization": "Bearer " + token} if token else {}
         self.refused = self.unanswered = self.unavailable = 0
+        self.last = ""
         self.unexpected, self.reports, self.decided = [], {}, {}
         self._lock, self._end = threading.Lock(), threading.Event()
         self._threads = [threading.Thread(target=self._client, args=(n,), daemon=True) for n in range(clients)]
@@ -40,7 +41,7 @@ class Load:
 
     def counts(self):
         return {"decided": self.count(), "refused": self.refused, "unanswered": self.unanswered,
-                "unavailable": self.unavailable, "unexpected": self.unexpected[:5]}
+                "unavailable": self.unavailable, "unexpected": self.unexpected[:5], "last": self.last}
 
     def _client(self, n):
         job, rng = "%s-%d" % (self.prefix, n), random.Random(n)
@@ -63,8 +64,9 @@ class Load:
                 status, answer = self.report(job, report)
             except ConnectionRefusedError:
                 self._add("refused")
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException) as why:
                 self._add("unanswered")
+                self.last = repr(why)
             else:
                 if status == 200:
                     return answer

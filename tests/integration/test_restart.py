@@ -64,6 +64,29 @@ class Restart(unittest.TestCase):
         load = self.restarts(signal.SIGTERM, 8)
         self.assertEqual((load.refused, load.unanswered), (0, 0), load.counts())
 
+    def test_a_request_that_is_on_its_way_is_answered(self):
+        """Its connection was accepted before the daemon was told to stop; it comes a little later."""
+        self.begin()
+        load = Load(self.port)
+        kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        self.addCleanup(kept.close)
+        kept.connect()
+        self.assertEqual(load.report("other", {"step": 1, "loss": 1, "lr": 0.1})[0], 200)  # by now it was accepted
+        self.process.send_signal(signal.SIGTERM)
+        for line in self.process.stderr:
+            if "draining" in line:
+                break
+        kept.request("POST", "/v1/jobs/kept:report", '{"step":1,"loss":1,"lr":0.1}')
+        self.assertEqual(json.loads(kept.getresponse().read())["revision"], 1)
+        self.assertEqual(self.process.wait(30), 0)
+
+    def test_a_silent_connection_does_not_hold_up_the_end(self):
+        self.begin()
+        with socket.create_connection(("127.0.0.1", self.port)):
+            self.assertEqual(Load(self.port).report("other", {"step": 1, "loss": 1, "lr": 0.1})[0], 200)
+            self.process.send_signal(signal.SIGTERM)
+            self.assertEqual(self.process.wait(15), 0)
+
     def test_killed_and_started_under_load(self):
         """What was being answered may be lost with its connection, never what waits for one."""
         load = self.restarts(signal.SIGKILL, 8)
