@@ -220,6 +220,8 @@ DEPS_CHECK := libcriterion-dev valgrind openssl clang libclang-rt-dev llvm clang
 DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopenblas0-serial
 # The Debian packages: what builds them beside DEPS_BUILD.
 DEPS_DEB   := build-essential debhelper dh-python lintian pybuild-plugin-pyproject python3-all python3-setuptools
+# And what tries them, in a container with systemd of its own: a part of check-all.
+DEPS_DEPLOY := systemd-container debootstrap
 DEB_REVISION ?= 1
 BUF        := tests/node_modules/.bin/buf
 
@@ -355,6 +357,7 @@ check:
 # And what takes too long for every change.
 check-all:
 	@$(MAKE) --no-print-directory deps
+	@tests/deps.sh $(DEPS_DEB) $(DEPS_DEPLOY)
 	@tests/check.sh more
 
 # The inner loop: no installation, one compiler, no sanitizers, no kills.

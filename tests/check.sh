@@ -134,6 +134,8 @@ fi
 if [ "$mode" = more ]; then
     # The integration tests left out above.
     stage integration-asan-slow tests tests/integration $asan $slow_under_asan
+    stage packages make deb
+    stage deploy tests tests/deploy build
 fi
 [ "$skipped" = 0 ] || echo "$skipped skipped, named above"
 echo "$passed passed, $failed failed"

@@ -60,6 +60,11 @@ void log_open(enum log_level least, enum log_format format)
     config.journal = is_journal(getenv("JOURNAL_STREAM"));
 }
 
+const char *log_error_prefix(void)
+{
+    return is_journal(getenv("JOURNAL_STREAM")) ? "<3>" : "";
+}
+
 bool log_enabled(enum log_level level)
 {
     return level >= config.least;

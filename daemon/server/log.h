@@ -74,6 +74,10 @@ size_t log_render(char *out, size_t cap, enum log_format format, int64_t time_us
 
 #define LOG_LINE_MAX (PIPE_BUF - 3) /* with the prefix: what a pipe takes at once */
 
+/* What precedes a sentence printed to standard error that is an error: "<3>" where that is the journal, else
+ * "". */
+const char *log_error_prefix(void);
+
 /* Lines that had no room, since the start. */
 uint64_t log_dropped(void);
 

@@ -70,7 +70,7 @@ static int exit_code_of(enum status status)
 
 static int refuse(const struct error *err)
 {
-    fprintf(stderr, "greedylrd: %s\n", err->message);
+    fprintf(stderr, "%sgreedylrd: %s\n", log_error_prefix(), err->message);
     return exit_code_of(err->status);
 }
 

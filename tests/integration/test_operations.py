@@ -375,11 +375,11 @@ class Watching(DaemonTest):
 
 
 class Journal(unittest.TestCase):
-    def first_line(self, stream):
+    def first_line(self, stream, *flags):
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryDirectory() as data:
             st = os.fstat(out.fileno())
-            p = subprocess.Popen([BINARY, "--listen", "127.0.0.1:0", "--data-dir", data], stdout=subprocess.PIPE,
-                                 stderr=out, env=dict(os.environ, JOURNAL_STREAM=stream % (st.st_dev, st.st_ino)))
+            p = subprocess.Popen([BINARY, "--listen", "127.0.0.1:0", "--data-dir", data, *flags],
+                                 stdout=subprocess.PIPE, stderr=out, env=dict(os.environ, JOURNAL_STREAM=stream % (st.st_dev, st.st_ino)))
             p.stdout.readline()
             p.terminate()
             p.communicate()
@@ -388,6 +388,7 @@ class Journal(unittest.TestCase):
 
     def test_priorities_are_for_the_journal_only(self):
         self.assertRegex(self.first_line("%d:%d"), "^<6>ts=")
+        self.assertRegex(self.first_line("%d:%d", "--log-level", "loud"), "^<3>greedylrd: .*loud")
         # Inherited by a process whose standard error goes elsewhere.
         for other in ("%d:1%d", "1%d:%d", "8", ""):
             self.assertRegex(self.first_line(other + "%.0s" * (2 - other.count("%"))), "^ts=", other)
