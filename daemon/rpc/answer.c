@@ -174,12 +174,13 @@ static const char *const outcomes[] = {
     [OUTCOME_UNKNOWN] = "unknown: the same request is safe to repeat",
 };
 
-static void put_detail(const struct status_info *info, struct buf *out)
+static void put_detail(const struct status_info *info, const char *request_id, struct buf *out)
 {
     Greedylr__V1__ErrorInfoMetadata outcome = GREEDYLR__V1__ERROR_INFO_METADATA__INIT;
-    Greedylr__V1__ErrorInfoMetadata *metadata[] = {&outcome};
+    Greedylr__V1__ErrorInfoMetadata request = GREEDYLR__V1__ERROR_INFO_METADATA__INIT;
+    Greedylr__V1__ErrorInfoMetadata *metadata[] = {&outcome, &request};
     Greedylr__V1__ErrorInfo detail = GREEDYLR__V1__ERROR_INFO__INIT;
-    uint8_t bytes[256];
+    uint8_t bytes[384];
     char text[sizeof(bytes) / 3 * 4 + 5];
 
     outcome.key = (char *)(uintptr_t) "outcome";
@@ -187,7 +188,9 @@ static void put_detail(const struct status_info *info, struct buf *out)
     detail.reason = (char *)(uintptr_t)info->reason;
     detail.domain = (char *)(uintptr_t) "greedylrd";
     detail.metadata = metadata;
-    detail.n_metadata = 1;
+    request.key = (char *)(uintptr_t) "request_id";
+    request.value = (char *)(uintptr_t)request_id;
+    detail.n_metadata = request_id ? 2 : 1;
     size_t len = protobuf_c_message_get_packed_size(&detail.base);
     if (len > sizeof(bytes)) abort(); /* a reason far longer than any in the table */
     protobuf_c_message_pack(&detail.base, bytes);
@@ -195,8 +198,10 @@ static void put_detail(const struct status_info *info, struct buf *out)
     buf_printf(
         out,
         "{\"type\":\"google.rpc.ErrorInfo\",\"value\":\"%s\",\"debug\":{\"reason\":\"%s\",\"domain\":\"%s\","
-        "\"metadata\":{\"outcome\":\"%s\"}}}",
+        "\"metadata\":{\"outcome\":\"%s\"",
         text, detail.reason, detail.domain, outcome.value);
+    if (request_id) buf_printf(out, ",\"request_id\":\"%s\"", request_id);
+    buf_puts(out, "}}}");
 }
 
 /* ,"message":"..." through the codec, which mends what was cut in the middle of a character. */
@@ -214,7 +219,8 @@ static void put_message_text(const char *message, struct buf *out)
     out->len--;
 }
 
-void rpc_encode_error(const struct error *error, enum rpc_face face, struct buf *out, int *http_status)
+void rpc_encode_error(const struct error *error, enum rpc_face face, const char *request_id, struct buf *out,
+                      int *http_status)
 {
     const struct status_info *info = status_info(error->status);
     const struct code_info *code = code_info(info->code);
@@ -226,6 +232,6 @@ void rpc_encode_error(const struct error *error, enum rpc_face face, struct buf 
     buf_printf(out, "{\"code\":\"%s\"", code->name);
     put_message_text(error->message, out);
     buf_puts(out, ",\"details\":[");
-    put_detail(info, out);
+    put_detail(info, request_id, out);
     buf_puts(out, face == FACE_REST ? "]}\n" : "]}");
 }

@@ -78,9 +78,11 @@ void rpc_call_clear(struct rpc_call *call);
 int rpc_encode(const struct rpc_call *call, const ProtobufCMessage *answer, struct buf *out,
                const char **content_type, struct error *err) WARN_UNUSED;
 
-/* Appends the error's body, application/json whatever the call's codec was, and says its HTTP status.  At
- * most ERROR_BODY_MAX bytes, so that a fixed buffer does. */
+/* Appends the error's body, application/json whatever the call's codec was, and says its HTTP status.
+ * request_id: plain ASCII, at most 128 bytes; NULL leaves it out.  At most ERROR_BODY_MAX bytes, so that a
+ * fixed buffer does. */
 #define ERROR_BODY_MAX 5120
-void rpc_encode_error(const struct error *error, enum rpc_face face, struct buf *out, int *http_status);
+void rpc_encode_error(const struct error *error, enum rpc_face face, const char *request_id, struct buf *out,
+                      int *http_status);
 
 #endif

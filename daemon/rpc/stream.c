@@ -92,14 +92,15 @@ int stream_encode(const struct rpc_call *call, const ProtobufCMessage *message, 
     return rc || !out->failed ? rc : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
 }
 
-void stream_encode_end(const struct rpc_call *call, const struct error *error, struct buf *out)
+void stream_encode_end(const struct rpc_call *call, const struct error *error, const char *request_id,
+                       struct buf *out)
 {
     if (call->route.face == FACE_CONNECT) {
         size_t start = begin_envelope(FLAG_END, out);
         int status;
         buf_puts(out, error ? "{\"error\":" : "{}");
         if (error) {
-            rpc_encode_error(error, FACE_CONNECT, out, &status);
+            rpc_encode_error(error, FACE_CONNECT, request_id, out, &status);
             buf_puts(out, "}");
         }
         end_envelope(start, out);

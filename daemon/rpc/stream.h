@@ -24,6 +24,7 @@ int stream_encode(const struct rpc_call *call, const ProtobufCMessage *message, 
 
 /* The end: an event "end" with the error's code, message and reason, or the last envelope.  error NULL: it
  * ended well. */
-void stream_encode_end(const struct rpc_call *call, const struct error *error, struct buf *out);
+void stream_encode_end(const struct rpc_call *call, const struct error *error, const char *request_id,
+                       struct buf *out);
 
 #endif

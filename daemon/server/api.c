@@ -5,7 +5,9 @@
  * loses its answer. */
 #include "server/api_impl.h"
 
+#include "server/log.h"
 #include "server/metrics.h"
+#include "server/origin.h"
 #include "server/web.h"
 
 #include <stdio.h>
@@ -41,7 +43,7 @@ void api_send_error(struct http_request *http, const struct error *err, enum rpc
     struct buf body = BUF_FIXED(space);
     int status = 500;
 
-    rpc_encode_error(err, face, &body, &status);
+    rpc_encode_error(err, face, origin_id(http_origin(http)), &body, &status);
     if (allow) {
         headers[n][0] = "Allow";
         headers[n++][1] = allow;
@@ -59,6 +61,7 @@ void api_send_error(struct http_request *http, const struct error *err, enum rpc
         headers[n++][1] = accepted_types(http);
     }
     metrics_refused(err);
+    api_log_refused(http, err, status);
     http_respond(http, &(struct http_response){.status = status,
                                                .content_type = "application/json",
                                                .headers = (const char *const(*)[2])headers,
@@ -177,6 +180,7 @@ static struct exchange *exchange_new(struct api *api, struct http_request *http,
     x->http = http;
     x->route = *route;
     x->token = token;
+    x->origin = origin_ref(http_origin(http));
     x->next = api->exchanges;
     if (x->next) x->next->prev = x;
     api->exchanges = x;
@@ -194,6 +198,7 @@ void exchange_free(struct exchange *x)
     x->api->held -= x->held;
     buf_free(&x->body);
     auth_unref(x->token);
+    origin_unref(x->origin);
     free(x);
 }
 
@@ -354,6 +359,7 @@ static void on_handle(void *arg, struct http_request *http)
                             .encode = on_encode,
                             .arg = x,
                             .peer = x->peer,
+                            .origin = x->origin,
                             .token = x->token,
                             .timeout_ms = x->rpc.timeout_ms};
     if (x->route.method->streaming) {
@@ -432,7 +438,7 @@ struct api *api_new(const struct api_config *config)
     api->standby =
         (struct http_response){.content_type = "application/json", .headers = headers, .n_headers = 1};
     (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
-    rpc_encode_error(&err, FACE_REST, &text, &api->standby.status);
+    rpc_encode_error(&err, FACE_REST, NULL, &text, &api->standby.status);
     api->standby.body = text.data;
     api->standby.len = text.len;
     return api;

@@ -5,6 +5,7 @@
 #include "server/api_impl.h"
 
 #include "server/log.h"
+#include "server/origin.h"
 
 #include <string.h>
 #include <strings.h>
@@ -56,7 +57,9 @@ int api_authorize(const struct api *api, struct http_request *http, enum rpc_rol
     log_event(LOG_WARNING, "token_refused",
               (struct log_field[]){log_str("peer", http_peer(http)),
                                    log_str("token", token ? token->id : NULL), log_str("method", what),
-                                   log_str("reason", status_info(err->status)->reason), log_end()});
+                                   log_str("reason", status_info(err->status)->reason),
+                                   log_str("request_id", origin_id(http_origin(http))),
+                                   log_str("trace_id", origin_trace_id(http_origin(http))), log_end()});
     return rc;
 }
 

@@ -35,6 +35,7 @@ struct exchange {
     struct api *api;
     struct auth_token *token;  /* referenced; NULL: tokens are off */
     struct http_request *http; /* NULL once the peer is gone */
+    struct origin *origin;     /* referenced; NULL: out of memory */
     struct rpc_route route;
     struct rpc_call rpc;
     struct call call;
@@ -48,6 +49,8 @@ struct exchange {
 
 void api_send_error(struct http_request *http, const struct error *err, enum rpc_face face,
                     const char *allow);
+/* A request is refused, with this HTTP status or in a stream. */
+void api_log_refused(struct http_request *http, const struct error *err, int status);
 void exchange_free(struct exchange *x);
 
 /* GET /metrics, who may look has been decided. */

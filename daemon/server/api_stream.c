@@ -7,6 +7,7 @@
 
 #include "rpc/stream.h"
 #include "server/metrics.h"
+#include "server/origin.h"
 
 #include <string.h>
 
@@ -34,8 +35,11 @@ static void finish(struct exchange *x, const struct error *err)
     char space[ERROR_BODY_MAX];
     struct buf last = BUF_FIXED(space);
 
-    if (err) metrics_refused(err);
-    stream_encode_end(&x->rpc, err, &last);
+    if (err) {
+        metrics_refused(err);
+        api_log_refused(x->http, err, 200);
+    }
+    stream_encode_end(&x->rpc, err, origin_id(x->origin), &last);
     http_stream_end(x->http, last.data, last.len);
 }
 

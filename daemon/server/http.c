@@ -13,6 +13,7 @@
 
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/origin.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -81,6 +82,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
     }
     drop_response(req);
     stream_clear(req);
+    origin_unref(req->origin);
     req->conn->req = NULL;
     conn_phase(req->conn, PHASE_IDLE, server->limits.keepalive_ms);
     free(req->target);
@@ -88,14 +90,37 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
     free(req);
 }
 
-/* Without the query, in which people put what is not for the log. */
 static void log_failed(const struct http_request *req)
 {
-    char path[128];
+    char path[HTTP_PATH_MAX];
 
-    snprintf(path, sizeof(path), "%.*s", (int)strcspn(req->target, "?"), req->target);
     log_event(LOG_ERROR, "answer_failed",
-              (struct log_field[]){log_str("path", path), log_i64("status", req->status), log_end()});
+              (struct log_field[]){log_str("path", http_path(req, path)), log_i64("status", req->status),
+                                   log_str("request_id", origin_id(req->origin)),
+                                   log_str("trace_id", origin_trace_id(req->origin)), log_end()});
+}
+
+/* What waits for other requests is not slow, nor is a stream. */
+static bool is_slow(const struct http_request *req)
+{
+    int limit = req->conn->server->limits.slow_ms;
+
+    return limit && req->arrived && !req->waits && !req->stream.on &&
+           uv_hrtime() - req->arrived > (uint64_t)limit * 1000000;
+}
+
+static void log_answer(const struct http_request *req)
+{
+    bool slow = is_slow(req);
+    char path[HTTP_PATH_MAX];
+
+    if (!slow && !log_enabled(LOG_DEBUG)) return;
+    log_event(slow ? LOG_WARNING : LOG_DEBUG, slow ? "slow_request" : "request",
+              (struct log_field[]){log_str("method", req->method), log_str("path", http_path(req, path)),
+                                   log_i64("status", req->status), log_f64("seconds", seconds_of(req)),
+                                   log_str("peer", http_peer(req)),
+                                   log_str("request_id", origin_id(req->origin)),
+                                   log_str("trace_id", origin_trace_id(req->origin)), log_end()});
 }
 
 static void count_answer(const struct http_request *req)
@@ -120,6 +145,7 @@ static enum MHD_Result send_answer(struct http_request *req)
     drop_response(req);
     if (rc != MHD_YES) log_failed(req);
     count_answer(req);
+    log_answer(req);
     conn_phase(req->conn, req->stream.on && !req->stream.ended ? PHASE_STREAM : PHASE_ANSWER,
                server->limits.answer_timeout_ms);
     return rc;
@@ -151,6 +177,7 @@ static enum MHD_Result begin_request(struct http_request *req)
     int64_t limit;
     uint64_t size;
 
+    req->origin = origin_new(http_header(req, "X-Request-Id"), http_header(req, "traceparent"));
     if (need > server->limits.connection_memory) {
         req->close = true;
         return refuse_headers(req, need) ? send_answer(req) : MHD_NO;
@@ -215,6 +242,7 @@ static enum MHD_Result finish_request(struct http_request *req)
     if (!answered(req) && (req->too_large || req->starved)) refuse_body(req);
     if (!answered(req) && !req->handled) {
         req->handled = true;
+        req->arrived = uv_hrtime();
         conn_phase(req->conn, PHASE_HANDLING, 0);
         req->conn->reserve = sweep_is_over(server);
         server->handlers.handle(server->handlers.arg, req);
@@ -274,13 +302,21 @@ static bool add_headers(struct MHD_Response *built, const struct http_response *
     return ok;
 }
 
+static bool add_origin(struct MHD_Response *built, const struct origin *origin)
+{
+    if (!origin) return true;
+    return MHD_add_response_header(built, "X-Request-Id", origin->id) == MHD_YES &&
+           (!origin->traceparent ||
+            MHD_add_response_header(built, "traceparent", origin->traceparent) == MHD_YES);
+}
+
 void http_take_response(struct http_request *req, struct MHD_Response *built,
                         const struct http_response *response)
 {
     const struct http_server *server = req->conn->server;
 
     assert(!answered(req) && !req->gone);
-    if (!built || !add_headers(built, response)) {
+    if (!built || !add_headers(built, response) || !add_origin(built, req->origin)) {
         log_failed(req);
         if (built) MHD_destroy_response(built);
         req->failed = !server->standby || req->stream.on;

@@ -15,6 +15,7 @@
 
 struct http_server;
 struct http_request;
+struct origin;
 struct tls;
 
 struct http_limits {
@@ -28,6 +29,7 @@ struct http_limits {
     int silence_ms;           /* of a stream, then its keepalive text is sent; 0: never */
     int answer_timeout_ms;    /* for the peer to take an answer; 0: none */
     size_t body;              /* what most requests may have; for the counts of refusals */
+    int slow_ms;              /* answers that take longer are logged; 0: none */
 };
 
 /* Beyond the limit of connections so many more are taken: those whose request is not complete, and those who
@@ -142,6 +144,12 @@ void http_each_header(const struct http_request *req,
 /* Length of the target as received; more than strlen(http_target(req)) if it has a NUL, or one encoded as
  * %00. */
 bool http_target_has_nul(const struct http_request *req);
+
+#define HTTP_PATH_MAX 192
+/* For the log: the target without its query, cut. */
+const char *http_path(const struct http_request *req, char out[HTTP_PATH_MAX]);
+/* Its names; every answer carries them, as X-Request-Id and traceparent.  NULL: out of memory. */
+struct origin *http_origin(const struct http_request *req);
 
 void http_set_user(struct http_request *req, void *user);
 void *http_user(const struct http_request *req);

@@ -55,6 +55,8 @@ struct stream {
 struct http_request {
     struct conn *conn;
     void *user;
+    uint64_t arrived;      /* uv_hrtime of the whole request, 0 before */
+    struct origin *origin; /* NULL before its headers, and without memory */
     const char *method, *version;
     const char *raw; /* the target where the library had it; for comparison only */
     char *target;
@@ -141,7 +143,7 @@ bool sweep_is_over(struct http_server *server);
 /* ---- http_refuse.c ---- */
 
 /* What a connection's memory has beyond its limit: answers whose headers have to fit there. */
-#define ANSWER_ROOM 512
+#define ANSWER_ROOM 1024
 
 /* Answers that the body is too large, or that there is no memory for it. */
 void refuse_body(struct http_request *req);

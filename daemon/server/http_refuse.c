@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 
 /* Answers that are refusals need no more than this. */
-#define REFUSAL_ROOM 256
+#define REFUSAL_ROOM 512
 /* The library's note of a header, beside its text. */
 #define HEADER_NOTE 64
 

@@ -4,6 +4,7 @@
  * printed when somebody asks for the first time. */
 #include "server/http_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -112,6 +113,18 @@ void http_set_route(struct http_request *req, unsigned route)
 void http_set_waits(struct http_request *req)
 {
     req->waits = true;
+}
+
+/* The query is where people put what is not for a log. */
+const char *http_path(const struct http_request *req, char out[HTTP_PATH_MAX])
+{
+    snprintf(out, HTTP_PATH_MAX, "%.*s", (int)strcspn(req->target, "?"), req->target);
+    return out;
+}
+
+struct origin *http_origin(const struct http_request *req)
+{
+    return req->origin;
 }
 
 void http_set_user(struct http_request *req, void *user)

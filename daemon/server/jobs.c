@@ -7,6 +7,7 @@
 
 #include "rpc/json.h"
 #include "server/convert.h"
+#include "server/origin.h"
 #include "server/rounds.h"
 
 #include <stdio.h>
@@ -432,6 +433,7 @@ void change_unref(struct change *change)
     free(change->round);
     free(change->lrs);
     free(change->request_id);
+    origin_unref(change->origin);
     free(change);
 }
 

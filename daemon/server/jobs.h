@@ -26,6 +26,7 @@ struct change_waiter {
 };
 
 struct open_round; /* server/rounds.h */
+struct origin;     /* server/origin.h */
 struct waiter;
 
 /* One change of one job: queued, then committed, then kept for look-ups until it is folded into the history.
@@ -43,9 +44,10 @@ struct change {
     struct job_decision decision; /* if has_decision; what it borrows is in lrs */
     double *lrs;                  /* decision_hold's, owned */
     bool has_decision, committed;
-    bool new_spec;    /* the change brings spec into force */
-    char *request_id; /* owned, or NULL */
-    uint8_t *encoded; /* state as bytes, owned; rewinds look for it until it is folded */
+    bool new_spec;         /* the change brings spec into force */
+    char *request_id;      /* owned, or NULL */
+    struct origin *origin; /* of the request that made it, referenced until it is committed; or NULL */
+    uint8_t *encoded;      /* state as bytes, owned; rewinds look for it until it is folded */
     size_t encoded_len;
     uint8_t *round; /* round_record of the decision, owned, or NULL */
     size_t round_len;

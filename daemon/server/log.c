@@ -1,12 +1,14 @@
-/* A line is rendered into a buffer on the stack and written with one write, if there is room for it: nobody
- * who serves waits for a reader of logs.  What has no room, or cannot be written, is counted, and the next
- * line that can says how many they were. */
+/* A line is rendered into a buffer and written with one write, if there is room for it: nobody who serves
+ * waits for a reader of logs.  What has no room, or cannot be written, is counted, and the next line that can
+ * says how many they were.  Lines of one batch are written together, as many as a pipe takes at once. */
 #include "server/log.h"
 
 #include "core/spec.h"
 #include "rpc/utf8.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
@@ -17,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PIPE_SIZE        (1 << 20)
 #define LIMIT_PER_SECOND 10
 #define LIMIT_EVENTS     64 /* event names told apart; beyond that they share the last row */
 
@@ -39,6 +42,10 @@ struct limited {
 /* Between poll and write nobody else of ours may take the room. */
 static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t dropped, dropped_told;
+static bool batching;
+static char batch[PIPE_BUF]; /* whole lines that are not written yet */
+static size_t batch_len;
+static uint64_t batch_lines, batch_told; /* lines in it, and dropped ones that they tell of */
 
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct limited limited[LIMIT_EVENTS];
@@ -58,6 +65,7 @@ void log_open(enum log_level least, enum log_format format)
     config.least = least;
     config.format = format;
     config.journal = is_journal(getenv("JOURNAL_STREAM"));
+    (void)fcntl(STDERR_FILENO, F_SETPIPE_SZ, PIPE_SIZE); /* a batch is many lines at once; if it is a pipe */
 }
 
 const char *log_error_prefix(void)
@@ -207,26 +215,68 @@ size_t log_render(char *out, size_t cap, enum log_format format, int64_t time_us
     return line.len;
 }
 
-/* Under write_lock.  A line fits into what POLLOUT promises of a pipe: LOG_LINE_MAX. */
-static bool write_line(enum log_level level, int64_t now, const char *event, const struct log_field *fields)
+/* Up to PIPE_BUF bytes: what POLLOUT promises of a pipe. */
+static bool write_now(const char *text, size_t n)
 {
     struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    if (poll(&room, 1, 0) != 1 || !(room.revents & POLLOUT)) return false;
+    return write(STDERR_FILENO, text, n) == (ssize_t)n;
+}
+
+/* The functions from here to log_dropped are under write_lock. */
+
+static void flush_batch(void)
+{
+    if (batch_len && !write_now(batch, batch_len)) {
+        dropped += batch_lines;
+        dropped_told -= batch_told;
+    }
+    batch_len = batch_lines = batch_told = 0;
+}
+
+/* False: there was no room. */
+static bool put_line(enum log_level level, int64_t now, const char *event, const struct log_field *fields)
+{
     char text[3 + LOG_LINE_MAX] = {'<', level_priority[level], '>'};
     size_t n = 3 + log_render(text + 3, LOG_LINE_MAX, config.format, now, level, event, fields);
     size_t skip = config.journal ? 0 : 3;
 
-    if (poll(&room, 1, 0) != 1 || !(room.revents & POLLOUT)) return false;
-    return write(STDERR_FILENO, text + skip, n - skip) == (ssize_t)(n - skip);
+    if (!batching) return write_now(text + skip, n - skip);
+    if (batch_len + n - skip > sizeof(batch)) flush_batch();
+    memcpy(batch + batch_len, text + skip, n - skip);
+    batch_len += n - skip;
+    batch_lines++;
+    return true;
+}
+
+static void tell_dropped(int64_t now)
+{
+    uint64_t lines = dropped - dropped_told;
+
+    if (!lines ||
+        !put_line(LOG_WARNING, now, "log_dropped", (struct log_field[]){log_u64("lines", lines), log_end()}))
+        return;
+    dropped_told += lines;
+    if (!batching) return;
+    batch_told += lines;
+    batch_lines--; /* if it is lost nothing of anybody's is */
 }
 
 static void emit(enum log_level level, int64_t now, const char *event, const struct log_field *fields)
 {
     pthread_mutex_lock(&write_lock);
-    if (dropped > dropped_told &&
-        write_line(LOG_WARNING, now, "log_dropped",
-                   (struct log_field[]){log_u64("lines", dropped - dropped_told), log_end()}))
-        dropped_told = dropped;
-    if (!write_line(level, now, event, fields)) dropped++;
+    tell_dropped(now);
+    if (!put_line(level, now, event, fields)) dropped++;
+    if (level >= LOG_WARNING) flush_batch(); /* the process may be about to end */
+    pthread_mutex_unlock(&write_lock);
+}
+
+void log_batch(bool on)
+{
+    pthread_mutex_lock(&write_lock);
+    batching = on;
+    flush_batch();
     pthread_mutex_unlock(&write_lock);
 }
 
@@ -262,18 +312,61 @@ static bool admit(const char *event, int64_t second, uint64_t *suppressed)
     return ok;
 }
 
-void log_event(enum log_level level, const char *event, const struct log_field *fields)
+static struct timespec clock_now(int64_t *now_us)
 {
     struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    *now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    return now;
+}
+
+static void tell_suppressed(const char *event, uint64_t lines, int64_t now_us)
+{
+    emit(LOG_WARNING, now_us, "suppressed",
+         (struct log_field[]){log_str("of", event), log_u64("lines", lines), log_end()});
+}
+
+static void print(enum log_level level, bool limit, const char *event, const struct log_field *fields)
+{
     uint64_t suppressed = 0;
     int64_t now_us;
+    struct timespec now;
 
     if (level < config.least) return;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-    if (level >= LOG_WARNING && !admit(event, now.tv_sec, &suppressed)) return;
-    if (suppressed)
-        emit(level, now_us, "suppressed",
-             (struct log_field[]){log_str("of", event), log_u64("lines", suppressed), log_end()});
+    now = clock_now(&now_us);
+    if (limit && !admit(event, now.tv_sec, &suppressed)) return;
+    if (suppressed) tell_suppressed(event, suppressed, now_us);
     emit(level, now_us, event, fields);
+}
+
+void log_event(enum log_level level, const char *event, const struct log_field *fields)
+{
+    print(level, level >= LOG_WARNING, event, fields);
+}
+
+void log_repeated(enum log_level level, const char *event, const struct log_field *fields)
+{
+    print(level, true, event, fields);
+}
+
+void log_settle(bool all)
+{
+    int64_t now_us;
+    struct timespec now = clock_now(&now_us);
+
+    for (size_t i = 0; i < LIMIT_EVENTS; i++) {
+        struct limited row;
+
+        pthread_mutex_lock(&limit_lock);
+        row = limited[i];
+        if (row.suppressed && (all || row.second != now.tv_sec)) limited[i].suppressed = 0;
+        pthread_mutex_unlock(&limit_lock);
+        if (!*row.event) break;
+        if (row.suppressed && (all || row.second != now.tv_sec))
+            tell_suppressed(row.event, row.suppressed, now_us);
+    }
+    pthread_mutex_lock(&write_lock);
+    tell_dropped(now_us);
+    pthread_mutex_unlock(&write_lock);
 }

@@ -10,6 +10,7 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 enum log_format { LOG_LOGFMT, LOG_JSON };
+enum log_decisions { LOG_DECISIONS_ALL, LOG_DECISIONS_CHANGES, LOG_DECISIONS_NONE };
 
 enum log_kind { LOG_KIND_END, LOG_KIND_STR, LOG_KIND_U64, LOG_KIND_I64, LOG_KIND_F64, LOG_KIND_BOOL };
 
@@ -67,6 +68,16 @@ bool log_enabled(enum log_level level);
  * event is a literal: warnings and errors are limited to 10 a second for each event, and the next one after
  * that says how many were left out.  fields NULL: none. */
 void log_event(enum log_level level, const char *event, const struct log_field *fields);
+/* The same, and limited like warnings whatever the level: what peers can make happen as often as they like.
+ */
+void log_repeated(enum log_level level, const char *event, const struct log_field *fields);
+
+/* Between log_batch(true) and log_batch(false) lines below warning may be kept, to be written together. */
+void log_batch(bool on);
+
+/* Says what was left out or had no room and was not told yet, but for the present second; all: that too.  To
+ * be called about once a second, and at the end. */
+void log_settle(bool all);
 
 /* The line alone, without the journal's prefix, newline at the end; cut to fit cap.  Returns its length. */
 size_t log_render(char *out, size_t cap, enum log_format format, int64_t time_us, enum log_level level,

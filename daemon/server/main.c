@@ -9,6 +9,7 @@
 #include "server/inspect.h"
 #include "server/log.h"
 #include "server/options.h"
+#include "server/origin.h"
 #include "server/sd.h"
 #include "server/tls.h"
 
@@ -315,13 +316,15 @@ static int start_parts(struct daemon *d, struct error *err)
                                       .unfolded_memory = o->max_unfolded_memory,
                                       .simulated_rates = o->max_simulated_rates,
                                       .history_limit = o->history_limit,
-                                      .job_metrics = o->job_metrics};
+                                      .job_metrics = o->job_metrics,
+                                      .log_decisions = o->log_decisions};
     struct http_limits limits = {.connections = o->max_connections,
                                  .per_address = o->max_connections_per_address,
                                  .body = o->max_body,
                                  .connection_memory = o->connection_memory,
                                  .header_timeout_ms = (int)o->header_timeout_ms,
                                  .request_timeout_ms = (int)o->request_timeout_ms,
+                                 .slow_ms = (int)o->slow_request_ms,
                                  .answer_timeout_ms = (int)o->answer_timeout_ms,
                                  .keepalive_ms = (int)o->keepalive_timeout_ms,
                                  .silence_ms = (int)o->watch_keepalive_ms};
@@ -395,7 +398,8 @@ static int run(struct daemon *d)
 {
     struct error err = {0};
 
-    if (check_exposure(&d->options, d->options.listen, &err) || open_tokens(&d->options, &d->auth, &err))
+    if (check_exposure(&d->options, d->options.listen, &err) || origin_start(&err) ||
+        open_tokens(&d->options, &d->auth, &err))
         return refuse(&err);
     if (uv_loop_init(&d->loop)) return EXIT_RUNTIME;
     start_signals(d);
@@ -419,6 +423,7 @@ static int run(struct daemon *d)
         return EXIT_RUNTIME;
     }
     if (uv_loop_close(&d->loop)) abort(); /* a handle was forgotten */
+    log_settle(true);
     log_event(LOG_INFO, "stopped", NULL);
     return EXIT_CLEAN;
 }

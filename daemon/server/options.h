@@ -26,6 +26,8 @@ struct options {
     bool no_auto_create;
     enum log_level log_level;
     enum log_format log_format;
+    enum log_decisions log_decisions;
+    int64_t slow_request_ms;                              /* 0: none is slow */
     uint64_t max_body, max_batch_body, connection_memory; /* bytes */
     uint32_t max_batch_entries, max_simulations, max_simulated_rates;
     uint64_t max_round_memory; /* bytes */

@@ -7,6 +7,7 @@
 
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/origin.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -122,7 +123,10 @@ void service_call(struct service *service, struct call *call)
 
     for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
         if (strcmp(handlers[i].method, call->method) != 0) continue;
+        struct origin *outer = service->origin;
+        service->origin = call->origin;
         handlers[i].handle(service, call);
+        service->origin = outer;
         service_flush(service);
         return;
     }
@@ -142,6 +146,7 @@ void service_cancel(struct call *call)
 int service_queue(struct service *service, struct change *change, struct error *err)
 {
     if (service_check_write(service, err) || change_queue(change, err)) return (int)err->status;
+    change->origin = origin_ref(service->origin);
     service->queued++;
     service->unfolded_bytes += change->bytes;
     change->next = NULL;
@@ -242,11 +247,6 @@ static void count_decision(const struct change *change)
 
     metrics_add(METRIC_DECISIONS, (int)d->action, 1);
     if (d->applied_mismatch) metrics_add(METRIC_APPLIED_MISMATCH, 0, 1);
-    log_event(LOG_INFO, "decision",
-              (struct log_field[]){log_str("job", change->job->name), log_u64("step", d->step),
-                                   log_u64("revision", d->revision), log_f64("value", d->value),
-                                   log_f64("lr", d->lrs[0]), log_str("action", action_words[d->action]),
-                                   log_str("reason", d->reason), log_end()});
 }
 
 /* before: the job's status, or -1 where it was not there. */
@@ -276,6 +276,7 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
     metrics_observe(METRIC_COMMIT_DURATION, seconds);
     metrics_observe(METRIC_COMMIT_CHANGES, (double)n);
     service->queued -= n;
+    log_batch(true);
     while (first) {
         struct change *change = first;
         struct job *job = change->job;
@@ -283,6 +284,9 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
         first = change->next;
 
         if (change->op == STORE_JOB_CREATE) service->creating--;
+        log_change(service, change);
+        origin_unref(change->origin);
+        change->origin = NULL;
         change_committed(change);
         count_status(service, change, before);
         note_series(service, change);
@@ -308,6 +312,7 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
             change_folded(change);
         }
     }
+    log_batch(false);
 }
 
 static void service_failed(struct service *service, const struct error *err)
@@ -400,6 +405,7 @@ static void on_probe(uv_timer_t *timer)
     service->lag_ms = uv_now(service->loop) + PROBE_MS;
     if (service->full || service->starved) commit_probe(service->commit);
     memory_look(service);
+    log_settle(false);
 }
 
 int service_start(uv_loop_t *loop, struct store *store, const struct service_options *options,

@@ -4,6 +4,7 @@
 #define GREEDYLRD_SERVER_SERVICE_H
 
 #include "core/status.h"
+#include "server/log.h"
 #include "store/store.h"
 
 #include <protobuf-c/protobuf-c.h>
@@ -13,6 +14,7 @@
 #include <uv.h>
 
 struct auth;
+struct origin;
 struct auth_token;
 struct service;
 struct call;
@@ -35,6 +37,7 @@ struct service_options {
     uint32_t simulated_rates;      /* losses times groups, of shadows as well, of a Simulate */
     uint32_t history_limit;        /* of the store; 0: all is kept */
     uint32_t job_metrics;          /* jobs that have series of their own */
+    enum log_decisions log_decisions;
 };
 
 /* Exactly once for each service_call, at once or later: answer (borrowed) or err, the other is NULL; both are
@@ -55,6 +58,7 @@ struct call {
     int (*encode)(struct call *call, const ProtobufCMessage *answer, struct error *err);
     void *arg;
     const char *peer;         /* who asks, for the history of events */
+    struct origin *origin;    /* the request's, for the log; or NULL */
     struct auth_token *token; /* whose jobs it is about; NULL: all */
     int64_t timeout_ms;       /* the longest the caller waits; -1: as long as it takes */
     /* Of a streaming method: takes one message (borrowed).  The same serial is the same message, handed to

@@ -258,10 +258,12 @@ static void on_turn(uv_idle_t *idle)
     struct batch_call *batch = service->batches;
 
     service->batches = batch->next;
+    service->origin = batch->call->origin;
     if (batch_step(batch))
         batch_drop(batch);
     else
         line_up(service, batch);
+    service->origin = NULL;
     service_flush(service);
     if (!service->batches) uv_idle_stop(idle);
 }

@@ -66,6 +66,7 @@ struct service {
         unsigned calm;   /* looks since it was */
     } memory;
     struct pool pool;
+    struct origin *origin;      /* of the request at hand; borrowed; NULL: none is */
     struct batch_call *batches; /* large ones that are not begun in full */
     uv_idle_t turns;            /* of those */
     uint32_t stopping;          /* parts that have not ended yet */
@@ -156,6 +157,11 @@ void rounds_end(struct job *job, struct change *change, const struct error *verd
 void rounds_fail(struct job *job, const struct error *err);
 /* What the store holds of the job's rounds is in memory then. */
 int rounds_load(struct service *service, struct job *job, struct error *err) WARN_UNUSED;
+
+/* ---- the log ---- */
+
+/* What a change that has just become durable did; before it is the job's durable state. */
+void log_change(const struct service *service, const struct change *change);
 
 /* ---- waiting ---- */
 

@@ -32,7 +32,7 @@ static void answer_stream(const struct rpc_call *call)
     MUST(!stream_open_envelope((const uint8_t *)out.data, out.len, &at, &len, &err), "%s", err.message);
     MUST(len == out.len - 5, "%zu of %zu", len, out.len);
     buf_free(&out);
-    stream_encode_end(call, NULL, &out);
+    stream_encode_end(call, NULL, NULL, &out);
     MUST(out.len >= 5 && out.data[0] == 2, "no end");
     buf_free(&out);
 }

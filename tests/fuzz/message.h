@@ -37,7 +37,7 @@ static inline void must_tell(const struct error *err, int rc)
     MUST(rc > 0 && rc < ST_COUNT, "status %d", rc);
     MUST((int)err->status == rc, "returned %d, the error says %d", rc, (int)err->status);
     MUST(err->message[0], "an error without a message");
-    rpc_encode_error(err, FACE_REST, &out, &status);
+    rpc_encode_error(err, FACE_REST, NULL, &out, &status);
     MUST(status >= 400 && status <= 599, "HTTP status %d", status);
     json_t *body = json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES, &why);
     MUST(body, "%s: %.*s", why.text, (int)out.len, out.data);

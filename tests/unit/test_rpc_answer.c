@@ -150,7 +150,7 @@ static char *between(const char *text, const char *from, const char *to)
     return strndup(at, (size_t)(strstr(at, to) - at));
 }
 
-static void check_detail(const char *body, const struct status_info *info)
+static void check_detail(const char *body, const struct status_info *info, const char *request_id)
 {
     char *value = between(body, "\"value\":\"", "\"");
 
@@ -162,7 +162,11 @@ static void check_detail(const char *body, const struct status_info *info)
     cr_assert_not_null(detail);
     cr_expect_str_eq(detail->reason, info->reason);
     cr_expect_str_eq(detail->domain, "greedylrd");
-    cr_assert_eq(detail->n_metadata, 1);
+    cr_assert_eq(detail->n_metadata, request_id ? 2 : 1);
+    if (request_id) {
+        cr_expect_str_eq(detail->metadata[1]->key, "request_id");
+        cr_expect_str_eq(detail->metadata[1]->value, request_id);
+    }
     cr_expect_str_eq(detail->metadata[0]->key, "outcome");
     static const char *const outcomes[] = {"nothing was changed",
                                            "the value is recorded: the same request waits on",
@@ -172,8 +176,34 @@ static void check_detail(const char *body, const struct status_info *info)
     free(value);
 }
 
+/* As long as a message and a request's id can be. */
+static const char *long_id(void)
+{
+    static char id[129];
+
+    memset(id, 'x', sizeof(id) - 1);
+    return id;
+}
+
+Test(rpc_answer, the_longest_error_fits)
+{
+    char space[ERROR_BODY_MAX];
+    struct error err;
+
+    for (int status = 1; status < ST_COUNT; status++) {
+        struct buf out = BUF_FIXED(space);
+        int http;
+        (void)error_set(&err, (enum status)status, "%*s", ERROR_MESSAGE_MAX, "");
+        memset(err.message, 1, strlen(err.message)); /* six bytes each */
+        rpc_encode_error(&err, FACE_REST, long_id(), &out, &http);
+        cr_assert(!out.failed);
+    }
+}
+
 Test(rpc_answer, every_error)
 {
+    const char *const ids[] = {[FACE_REST] = NULL, [FACE_CONNECT] = long_id()};
+
     for (int status = 1; status < ST_COUNT; status++) {
         const struct status_info *info = status_info((enum status)status);
         struct error err;
@@ -182,7 +212,7 @@ Test(rpc_answer, every_error)
             struct buf out = {0};
             int http = 0;
             char start[256];
-            rpc_encode_error(&err, (enum rpc_face)face, &out, &http);
+            rpc_encode_error(&err, (enum rpc_face)face, ids[face], &out, &http);
             char *body = buf_take(&out, NULL);
             snprintf(
                 start, sizeof(start),
@@ -190,7 +220,8 @@ Test(rpc_answer, every_error)
                 code_info(info->code)->name);
             cr_expect(!strncmp(body, start, strlen(start)), "%s", body);
             if (face == FACE_REST) cr_expect_eq(http, info->http ? info->http : code_info(info->code)->http);
-            check_detail(body, info);
+            check_detail(body, info, ids[face]);
+            if (ids[face]) cr_expect(strstr(body, "\"request_id\":\""), "%s", body);
             char *debug = between(body, "\"debug\":", "]}");
             cr_expect(strstr(debug, info->reason) && strstr(debug, "\"domain\":\"greedylrd\""), "%s", debug);
             free(debug);
@@ -214,7 +245,7 @@ Test(rpc_answer, connect_statuses)
         struct error err = {.status = table[i].status};
         struct buf out = {0};
         int http;
-        rpc_encode_error(&err, FACE_CONNECT, &out, &http);
+        rpc_encode_error(&err, FACE_CONNECT, "abc-1", &out, &http);
         cr_expect_eq(http, table[i].http, "%s: %d", status_info(table[i].status)->reason, http);
         buf_free(&out);
     }

@@ -176,13 +176,13 @@ Test(rpc_stream, bytes)
     stream_encode_start(&json, 4, &out);
     cr_expect_eq(out.len, 0);
 
-    stream_encode_end(&json, NULL, &out);
+    stream_encode_end(&json, NULL, NULL, &out);
     WROTE(&out, "\x02\0\0\0\x02{}");
     (void)error_set(&err, ST_JOB_DELETED, "job a\nwas deleted");
-    stream_encode_end(&sse, &err, &out);
+    stream_encode_end(&sse, &err, NULL, &out);
     WROTE(&out, "event: end\ndata: {\"code\":\"aborted\",\"message\":\"job a\\nwas "
                 "deleted\",\"reason\":\"JOB_DELETED\"}\n\n");
-    stream_encode_end(&proto, &err, &out);
+    stream_encode_end(&proto, &err, NULL, &out);
     cr_expect_eq(out.data[0], 2);
     cr_expect_eq((uint8_t)out.data[3] * 256u + (uint8_t)out.data[4], out.len - 5);
     cr_expect(!memcmp(out.data + 5, "{\"error\":{\"code\":\"aborted\",", 27) && out.data[out.len - 1] == '}');

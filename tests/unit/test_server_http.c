@@ -233,7 +233,7 @@ static void with_server(const struct http_limits *limits, void (*client)(void *)
     cr_expect_eq(t.admitted, t.closed);
 }
 
-static const struct http_limits usual = {400, 0, 8192, 5000, 5000, 60000, 0, 120000, 65536};
+static const struct http_limits usual = {400, 0, 8192, 5000, 5000, 60000, 0, 120000, 65536, 0};
 
 static int dial(void)
 {
@@ -379,7 +379,7 @@ static void slow_client(void *arg)
 
 Test(server_http, slow_senders_are_cut_off, .timeout = 60)
 {
-    with_server(&(struct http_limits){400, 0, 8192, 300, 500, 60000, 0, 120000, 65536}, slow_client);
+    with_server(&(struct http_limits){400, 0, 8192, 300, 500, 60000, 0, 120000, 65536, 0}, slow_client);
 }
 
 static void leaving_client(void *arg)
@@ -417,7 +417,7 @@ static void full_client(void *arg)
 
 Test(server_http, at_the_limit_idle_connections_make_room, .timeout = 60)
 {
-    with_server(&(struct http_limits){4, 0, 8192, 5000, 5000, 60000, 0, 120000, 65536}, full_client);
+    with_server(&(struct http_limits){4, 0, 8192, 5000, 5000, 60000, 0, 120000, 65536, 0}, full_client);
 }
 
 static void cut_client(void *arg)
@@ -514,7 +514,7 @@ static void alive_client(void *arg)
 
 Test(server_http, silent_streams_are_kept_alive, .timeout = 60)
 {
-    with_server(&(struct http_limits){400, 0, 8192, 5000, 5000, 60000, 100, 120000, 65536}, alive_client);
+    with_server(&(struct http_limits){400, 0, 8192, 5000, 5000, 60000, 100, 120000, 65536, 0}, alive_client);
 }
 
 static void paced_client(void *arg)
