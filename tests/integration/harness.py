@@ -43,6 +43,7 @@ class Daemon:
         self.own = data is None
         self.data = data or tempfile.mkdtemp(prefix="greedylrd-test-")
         self.process, self.port, self.stderr = None, None, ""
+        self.headers = {}  # of every request
 
     def start(self, ready=True):
         """Returns once the daemon listens, and is ready unless told otherwise."""
@@ -113,7 +114,7 @@ class Daemon:
         c = connection or self.connection()
         if body is not None and not isinstance(body, (str, bytes)):
             body = json.dumps(body)
-        c.request(method, path, body=body, headers=headers or {})
+        c.request(method, path, body=body, headers=dict(self.headers, **(headers or {})))
         r = c.getresponse()
         answer = (r.status, dict((k.lower(), v) for k, v in r.getheaders()), r.read())
         if connection is None:

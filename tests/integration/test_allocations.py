@@ -134,6 +134,7 @@ class Allocations(unittest.TestCase):
         self.addCleanup(self.twin.close)
         self.twin.start()
         for d in (self.d, self.twin):
+            d.headers = {"X-Request-Id": "same"}
             setup(d)
         self.connections = {d: d.connection() for d in (self.d, self.twin)}
         for d, connection in self.connections.items():

@@ -405,7 +405,7 @@ class UnreadLog(unittest.TestCase):
         d.start()
         c = http.client.HTTPConnection("127.0.0.1", d.port, timeout=20)
         self.addCleanup(c.close)
-        for first in (1, 1001, 2001):
+        for first in range(1, 9001, 1000):
             reports = [{"job": "x", "step": step, "loss": 1, "lr": 0.1} for step in range(first, first + 1000)]
             self.assertEqual(d.call("POST", "/v1/jobs:batchReport", {"reports": reports}, connection=c)[0], 200)
 
@@ -417,7 +417,7 @@ class UnreadLog(unittest.TestCase):
         self.assertGreater(dropped, 0)
         read.set()
         wait_until(lambda: len(d._lines) > 10)
-        step = 3000
+        step = 9000
 
         def told():
             nonlocal step
