@@ -60,8 +60,8 @@ export class Chart {
       labels: ["step", ...this.series.map((s) => s.label)],
       series: Object.fromEntries(this.series.map((s) => [s.label, seriesOptions(s)])),
       axes: {
-        x: { ...axis, axisLabelFormatter: short, drawGrid: false, pixelsPerLabel: 70, axisLabelWidth: 64 },
-        y: { ...axis, axisLabelFormatter: (v) => value(v, 3), pixelsPerLabel: 34, axisLabelWidth: 58 },
+        x: { ...axis, axisLabelFormatter: (v, granularity, option, g) => short(v, g.xAxisRange()[1]), drawGrid: false, pixelsPerLabel: 70, axisLabelWidth: 64 },
+        y: { ...axis, axisLabelFormatter: (v) => value(v, 3), pixelsPerLabel: 28, axisLabelWidth: 58 },
       },
       interactionModel: model,
       plugins: [{ activate: () => ({ didDrawChart: (e) => this.decorate(e.dygraph, e.drawingContext) }), destroy() {} }],

@@ -168,11 +168,14 @@ export class JobPage {
   }
 
   async follow() {
-    const on = { state: (state) => this.live(state), decision: (d) => this.decided(d) };
+    const on = { state: (state) => this.signal.aborted || this.live(state), decision: (d) => this.decided(d) };
+    const { signal } = this;
+    signal.addEventListener("abort", () => this.stream?.abort());
+    document.addEventListener("visibilitychange", () => document.hidden && this.stream?.abort(), { signal });
     while (!this.signal.aborted) {
       if (document.hidden) await this.untilSeen();
       this.stream = new AbortController();
-      const end = await watch(this.name, this.lastRevision, AbortSignal.any([this.stream.signal, this.signal]), on);
+      const end = await watch(this.name, this.lastRevision, this.stream.signal, on);
       if (end instanceof ApiError) {
         this.live("off");
         return void this.complain(end.message);

@@ -19,7 +19,7 @@ const LIVE = { live: "live", waiting: "reconnecting…", off: "ended" };
 let page = null;
 
 function live(state) {
-  status.className = `live ${state}`;
+  status.className = `live ${state === "live" ? "on" : state}`;
   say(status, LIVE[state]);
   tokenButton.hidden = !hasToken();
 }

@@ -188,6 +188,7 @@ export class Panel {
     const at = row >= 0 ? row : this.series.decisions.length - 1;
     const d = this.series.decisions[at];
     this.readout.classList.toggle("pointed", row >= 0);
+    this.readout.classList.toggle("tall", this.series.shadows.length > 0);
     if (!d) return void say(this.readout, "");
     const rate = this.series.rateOf(d);
     const before = this.series.rateBefore(at);

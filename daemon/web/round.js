@@ -31,7 +31,7 @@ function openRound(round, ranks) {
     h("p", { class: "hint" },
       round.overdue
         ? "The deadline passed without a quorum. The values stay: the next report waits on, and a quorum decides at once."
-        : `Decides when all are there, or with ${count(round.quorum)} at the deadline (${duration(ranks.deadline || "60s")} after the first report).`),
+        : `Decides when all are there${round.quorum < round.world_size ? `, or with ${count(round.quorum)} at the deadline` : ""}. The deadline is ${duration(ranks.deadline || "60s")} after the first report.`),
     round.rounds_behind > 0 && h("p", { class: "hint" }, `${plural(round.rounds_behind, "later step")} wait behind it.`),
   ];
 }

@@ -23,11 +23,11 @@ export function value(x, digits = 4) {
   return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replace("e+", "e").replace("-", "−").replace("e-", "e−");
 }
 
-// A step on an axis: 1,500, 25k, 1.5M.
-export function short(n) {
-  const size = Math.abs(n);
-  if (size >= 1e6) return `${+(n / 1e6).toPrecision(4)}M`;
-  if (size >= 1e4) return `${+(n / 1e3).toPrecision(5)}k`;
+// A step on an axis that ends at most: 1,500, 25k, 1.5M, in one unit all along.
+export function short(n, most) {
+  if (n === 0) return "0";
+  if (most >= 1e6) return `${+(n / 1e6).toPrecision(4)}M`;
+  if (most >= 1e4) return `${+(n / 1e3).toPrecision(5)}k`;
   return Number.isInteger(n) ? count(n) : "";
 }
 

@@ -1,7 +1,9 @@
 // Asks for a token where the daemon wants one.  It goes to api.js, which keeps it in memory: a reload asks again.
 import { h } from "./dom.js";
 
-// Resolves with what was typed; message: the daemon's words.
+let asked = false;
+
+// Resolves with what was typed; message: the daemon's words, which are bad news from the second time on.
 export function askToken(message) {
   return new Promise((done) => {
     const input = h("input", {
@@ -14,7 +16,7 @@ export function askToken(message) {
         "form",
         { onsubmit: submit },
         h("h2", { id: "token-title" }, "This daemon asks for a token"),
-        h("p", { class: "problem", role: "alert" }, message),
+        h("p", { class: asked ? "words problem" : "words", role: "alert" }, message),
         h("label", { for: "token" }, "Token"),
         input,
         h(
@@ -30,7 +32,7 @@ export function askToken(message) {
       event.preventDefault();
       const typed = input.value.trim();
       if (!/^[\x21-\x7e]+$/.test(typed)) {
-        dialog.querySelector(".problem").textContent = "A token is one word of plain characters: id.secret";
+        dialog.querySelector(".words").textContent = "A token is one word of plain characters: id.secret";
         return;
       }
       input.value = "";
@@ -38,6 +40,7 @@ export function askToken(message) {
       done(typed);
     }
     dialog.addEventListener("cancel", (event) => event.preventDefault()); // there is nothing to see without one
+    asked = true;
     document.body.append(dialog);
     dialog.showModal();
     input.focus();

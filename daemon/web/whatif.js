@@ -65,7 +65,8 @@ export class WhatIf {
     const offered = [this.own, ...Object.keys(KNOBS).filter((name) => name !== this.own)];
     fill(this.policy, offered.map((name) =>
       h("option", { value: name, selected: name === policy }, name === this.own ? `${policyName({ [name]: {} })} (this job's)` : policyName({ [name]: {} }))));
-    const knobs = KNOBS[policy] || [];
+    const effective = this.current.effective?.[policy];
+    const knobs = (KNOBS[policy] || []).filter((knob) => knob.name !== "window_size" || effective?.smooth !== false);
     fill(this.knobs, knobs.length
       ? knobs.map((knob) => this.slider(knob))
       : h("p", { class: "hint" }, "This policy counts reports and takes no notice of losses: choose another one to see what it would have decided."));
