@@ -62,7 +62,9 @@ export class JobPage {
       this.problem, this.content);
   }
 
+  // ended: the stream has said the last word.
   complain(message) {
+    if (this.ended) return;
     this.problem.hidden = !message;
     say(this.problem, message || "");
   }
@@ -178,7 +180,9 @@ export class JobPage {
       const end = await watch(this.name, this.lastRevision, this.stream.signal, on);
       if (end instanceof ApiError) {
         this.live("off");
-        return void this.complain(end.message);
+        this.complain(end.message);
+        this.ended = true;
+        return;
       }
     }
   }
@@ -231,6 +235,7 @@ export class JobPage {
 
   // State and settings: after decisions, and now and then, since a round that opens decides nothing yet.
   async refresh() {
+    if (this.ended) return;
     try {
       const revision = this.job.revision;
       await this.loadJob();
@@ -249,7 +254,7 @@ export class JobPage {
     const ranks = this.job.spec.ranks?.world_size > 1;
     this.timer = setTimeout(async () => {
       if (!document.hidden) await this.refresh();
-      if (!this.signal.aborted) this.poll();
+      if (!this.signal.aborted && !this.ended) this.poll();
     }, ranks ? 2000 : 10000);
   }
 
