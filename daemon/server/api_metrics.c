@@ -76,7 +76,9 @@ void api_send_metrics(struct api *api, struct http_request *http)
         http_respond(http, &(struct http_response){.status = 200,
                                                    .content_type = metrics_content_type(e.openmetrics),
                                                    .body = body.data,
-                                                   .len = body.len});
+                                                   .len = body.len,
+                                                   .take = true});
+        return;
     }
     buf_free(&body);
 }

@@ -7,38 +7,40 @@
 
 /* How each is found; not all need both. */
 
-static double in_loss(const struct job_series *s, const struct job *job)
+static double in_loss(const struct service *service, const struct job_series *s)
 {
     return s->value;
 }
 
-static double in_best(const struct job_series *s, const struct job *job)
+static double in_best(const struct service *service, const struct job_series *s)
 {
     return s->best;
 }
 
-static double in_step(const struct job_series *s, const struct job *job)
+static double in_step(const struct service *service, const struct job_series *s)
 {
     return s->step;
 }
 
-static double in_last_report(const struct job_series *s, const struct job *job)
+static double in_last_report(const struct service *service, const struct job_series *s)
 {
     return (double)s->report_us / 1e6;
 }
 
-static double in_at_floor(const struct job_series *s, const struct job *job)
+static double in_at_floor(const struct service *service, const struct job_series *s)
 {
     return s->at_min;
 }
 
-static double in_paused(const struct job_series *s, const struct job *job)
+static double in_paused(const struct service *service, const struct job_series *s)
 {
     return s->paused;
 }
 
-static double in_round_age(const struct job_series *s, const struct job *job)
+static double in_round_age(const struct service *service, const struct job_series *s)
 {
+    const struct job *job = jobs_peek(service->jobs, s->name);
+
     return job && job->rounds ? round_age(job->rounds) : 0;
 }
 
@@ -70,7 +72,7 @@ static bool has_report(const struct job_series *s)
 static const struct job_metric {
     enum metric metric;
     bool (*has)(const struct job_series *s);
-    double (*in)(const struct job_series *s, const struct job *job); /* job: NULL if not in memory */
+    double (*in)(const struct service *service, const struct job_series *s);
 } job_metrics[] = {
     {METRIC_JOB_LOSS, has_value, in_loss},        {METRIC_JOB_BEST, has_best, in_best},
     {METRIC_JOB_STEP, has_step, in_step},         {METRIC_JOB_LAST_REPORT, has_report, in_last_report},
@@ -100,7 +102,7 @@ static void print_metric(const struct exposition *e, const struct service *servi
     for (const struct job_series *s = job_series_newest(service->series); s; s = s->older) {
         if (!auth_sees(token, s->name) || !m->has(s)) continue;
         metrics_label(label, sizeof(label), "job_id", s->name);
-        metrics_sample(e, m->metric, label, m->in(s, jobs_peek(service->jobs, s->name)));
+        metrics_sample(e, m->metric, label, m->in(service, s));
     }
 }
 

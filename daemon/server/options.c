@@ -127,7 +127,7 @@ static const struct row {
      "jobs kept in memory; others are read from the store when needed"},
     {"history-limit", "N", "0", KIND_COUNT, AT(history_limit), 0, UINT32_MAX, NULL,
      "decisions kept for each job, besides those that a retry or a rewind to the start needs; 0: all"},
-    {"job-metrics", "N", "0", KIND_COUNT, AT(job_metrics), 0, 10000, NULL,
+    {"job-metrics", "N", "0", KIND_COUNT, AT(job_metrics), 0, 1000, NULL,
      "jobs that have series of their own in /metrics, those active last; 0: none"},
     {"check", "DIR", NULL, KIND_TASK, AT(check), 1, 0, NULL,
      "say how the data directory is, then end; reads only, also while a daemon runs on it"},
