@@ -186,9 +186,9 @@ class Allocations(unittest.TestCase):
     def same(self, answer, other, op, at):
         if op.name == "metrics":
             names = [[line.split(b" ")[0] for line in text.split(b"\n") if line[:1] != b"#" and b"refusals" not in line and
-                      b"http_requests" not in line] for text in (answer[2], other[2])]
+                      b"greedylrd_http_" not in line] for text in (answer[2], other[2])]
             self.assertLessEqual(*map(set, names), (op.name, at))
-            self.assertIn(b"greedylrd_jobs", names[0])
+            self.assertIn(b'greedylrd_jobs{state="active"}', names[0])
             return
         where = (op.name, at, answer, other)
         self.assertEqual((answer[0], answer[1]["content-type"]), (other[0], other[1]["content-type"]), where)
