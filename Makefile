@@ -57,6 +57,7 @@ CLIENT_LIB_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/lib/*.c))
 LIB_A           := $(BUILD)/libgreedylr.a
 LIB_SO          := $(BUILD)/libgreedylr.so
 CLI_O           := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/cli/*.c)) $(BUILD)/gen/cli_docs.o
+TRAIN_O         := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/train/*.c))
 COMPLETIONS     := $(BUILD)/greedylr.bash $(BUILD)/_greedylr
 EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard client/examples/*.c))
 
@@ -66,10 +67,10 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .PHONY: all help clean unit install uninstall deb deps demo check check-all check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client model \
         browser fuzz fuzz-build fuzz-targets coverage tidy cppcheck compare compare-quick soak
-all: $(BUILD)/greedylrd $(BUILD)/greedylr $(LIB_A) $(LIB_SO) $(EXAMPLES)
+all: $(BUILD)/greedylrd $(BUILD)/greedylr $(BUILD)/greedylr-train $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
-	@echo 'make             build $(BUILD)/greedylrd, $(BUILD)/greedylr, $(BUILD)/libgreedylr.{a,so} and the examples in C'
+	@echo 'make             build $(BUILD)/greedylrd, $(BUILD)/greedylr, $(BUILD)/libgreedylr.{a,so}, $(BUILD)/greedylr-train and the examples in C'
 	@echo 'make demo        install what is missing, build, train a real model with the daemon (under 3 minutes)'
 	@echo 'make check       install what is missing, build and run every test (about 10 minutes)'
 	@echo 'make check-all   the same, and what takes too long for every change'
@@ -159,6 +160,12 @@ $(BUILD)/gen/cli_docs.c: client/cli/docs.awk proto/$(PROTO).proto
 	awk -f $^ >$@
 $(BUILD)/gen/cli_docs.o: $(BUILD)/gen/cli_docs.c client/cli/docs.h
 	$(CC) $(CLIENT_CPPFLAGS) $(CLIENT_CFLAGS) -c -o $@ $<
+# The trainer of the policy learned: the core, and nothing else of the daemon.
+$(BUILD)/greedylr-train: $(TRAIN_O) $(CORE_O)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm -lpthread
+$(BUILD)/obj/client/train/%.o: client/train/%.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -Idaemon -Iclient $(CPPFLAGS) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SAN) $(EXACT) -MD -MP -c -o $@ $<
 $(BUILD)/greedylr.bash $(BUILD)/_greedylr: $(BUILD)/greedylr
 	$(BUILD)/greedylr completion $(if $(filter %.bash,$@),bash,zsh) >$@
 
@@ -323,7 +330,7 @@ cppcheck:
 	@mkdir -p $(BUILD)/cppcheck
 	cppcheck -q -j2 --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	  --cppcheck-build-dir=$(BUILD)/cppcheck --library=posix,tests/cppcheck.cfg $(TIDY_CPPFLAGS) -Idaemon -Iclient \
-	  daemon client/lib client/cli
+	  daemon client/lib client/cli client/train
 tidy: $(TIDY_C:%=$(BUILD)/tidy/%.ok)
 $(BUILD)/tidy/daemon/%.ok: daemon/% .clang-tidy | $(GEN_H)
 	@mkdir -p $(@D)

@@ -324,5 +324,6 @@ const struct policy policy_greedy = {
     .view = greedy_view,
     .update = greedy_update,
     .io = greedy_io,
+    .own_nonfinite = true,
     .form = &greedy_form,
 };

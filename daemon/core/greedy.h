@@ -46,6 +46,8 @@ extern const struct policy policy_greedy;
 #define GREEDY_PARAMS 18
 extern const struct param_def greedy_param_defs[GREEDY_PARAMS];
 int greedy_resolve(struct job_spec *spec, struct error *err) WARN_UNUSED;
+/* The defaults of the greedylr dialect, without the bounds, which follow from the rates. */
+const struct greedy_params *greedy_defaults(void);
 struct smooth_config greedy_smooth_config(const struct job_spec *spec);
 /* Whether cuts at the floor lead to a reset: always in the transformers dialect. */
 bool greedy_resets(const struct greedy_params *p);

@@ -96,6 +96,11 @@ static const struct greedy_params defaults[] = {
                              .guard_factor = 0.5},
 };
 
+const struct greedy_params *greedy_defaults(void)
+{
+    return &defaults[GREEDY_GREEDYLR];
+}
+
 static bool given(const struct job_spec *spec, enum row row)
 {
     return spec->params_given >> row & 1;

@@ -86,8 +86,10 @@ static int set_word(void *params, const struct param_def *def, const char *word,
 
 static int set_list(void *params, const struct param_def *def, const double *v, uint32_t n, struct error *err)
 {
-    if (n == 0 || n > GROUPS_MAX)
-        return error_set(err, ST_FIELD_INVALID, "must have 1 to %d values, got %u", GROUPS_MAX, n);
+    uint32_t most = def->kind == PARAM_F64_VECTOR ? F64_VECTOR_MAX : GROUPS_MAX;
+
+    if (n == 0 || n > most)
+        return error_set(err, ST_FIELD_INVALID, "must have 1 to %u values, got %u", most, n);
     for (uint32_t i = 0; i < n; i++) {
         if (check_element(def, v[i], i, n, err)) return ST_FIELD_INVALID;
     }
@@ -109,8 +111,20 @@ static int set_u32_list(void *params, const struct param_def *def, const uint32_
     return ST_OK;
 }
 
-static const char *const kind_words[] = {"a number", "a whole number",    "true or false",
-                                         "a word",   "a list of numbers", "a list of whole numbers"};
+static int set_hash(void *params, const struct param_def *def, const char *hash, struct error *err)
+{
+    const char *text = hash ? hash : "";
+
+    if (strlen(text) != PARAM_HASH_LEN || strspn(text, "0123456789abcdef") != PARAM_HASH_LEN)
+        return error_set(err, ST_FIELD_INVALID, "must be %d lower-case hex digits, got \"%.40s\"",
+                         PARAM_HASH_LEN, text);
+    memcpy(AT(char, params, def), text, PARAM_HASH_LEN + 1);
+    return ST_OK;
+}
+
+static const char *const kind_words[] = {
+    "a number",          "a whole number",          "true or false",     "a word",
+    "a list of numbers", "a list of whole numbers", "a list of numbers", "hex digits"};
 
 int param_set(void *params, const struct param_def *def, const struct param_value *value, struct error *err)
 {
@@ -130,7 +144,9 @@ int param_set(void *params, const struct param_def *def, const struct param_valu
         return ST_OK;
     case PARAM_BOOL: *AT(bool, params, def) = value->boolean; return ST_OK;
     case PARAM_WORD: return set_word(params, def, value->word, err);
-    case PARAM_F64_LIST: return set_list(params, def, value->list, value->n, err);
+    case PARAM_F64_LIST:
+    case PARAM_F64_VECTOR: return set_list(params, def, value->list, value->n, err);
+    case PARAM_HASH: return set_hash(params, def, value->word, err);
     case PARAM_U32_LIST: return set_u32_list(params, def, value->u32s, value->n, err);
     }
     return error_set(err, ST_INTERNAL, "unknown kind of parameter");
@@ -145,7 +161,9 @@ struct param_value param_get(const void *params, const struct param_def *def)
     case PARAM_U32: value.u32 = *AT_CONST(uint32_t, params, def); break;
     case PARAM_BOOL: value.boolean = *AT_CONST(bool, params, def); break;
     case PARAM_WORD: value.word = def->words[*AT_CONST(uint8_t, params, def)]; break;
+    case PARAM_HASH: value.word = AT_CONST(char, params, def); break;
     case PARAM_F64_LIST:
+    case PARAM_F64_VECTOR:
         value.list = AT_CONST(struct f64_list, params, def)->v;
         value.n = AT_CONST(struct f64_list, params, def)->n;
         break;
@@ -167,7 +185,9 @@ static int copy_one(void *dst, const void *src, const struct param_def *def)
     case PARAM_U32: *AT(uint32_t, dst, def) = *AT_CONST(uint32_t, src, def); return ST_OK;
     case PARAM_BOOL: *AT(bool, dst, def) = *AT_CONST(bool, src, def); return ST_OK;
     case PARAM_WORD: *AT(uint8_t, dst, def) = *AT_CONST(uint8_t, src, def); return ST_OK;
+    case PARAM_HASH: memcpy(AT(char, dst, def), AT_CONST(char, src, def), PARAM_HASH_LEN + 1); return ST_OK;
     case PARAM_F64_LIST:
+    case PARAM_F64_VECTOR:
         list = AT_CONST(struct f64_list, src, def);
         return f64_list_set(AT(struct f64_list, dst, def), list->v, list->n);
     case PARAM_U32_LIST:
@@ -190,7 +210,7 @@ int params_copy(void *dst, const void *src, const struct param_def *defs, size_t
 
 static int require(const char *policy, const struct param_def *def, struct error *err)
 {
-    bool ranged = def->kind != PARAM_BOOL && def->kind != PARAM_WORD;
+    bool ranged = def->kind != PARAM_BOOL && def->kind != PARAM_WORD && def->kind != PARAM_HASH;
     char range[3 * DOUBLE_TEXT_MAX] = "";
 
     if (ranged) range_text(range, sizeof(range), def);
@@ -198,11 +218,16 @@ static int require(const char *policy, const struct param_def *def, struct error
                      kind_words[def->kind], ranged ? ", " : "", range);
 }
 
+static bool is_list(enum param_kind kind)
+{
+    return kind == PARAM_F64_LIST || kind == PARAM_F64_VECTOR || kind == PARAM_U32_LIST;
+}
+
 static bool is_empty_list(const void *params, const struct param_def *def)
 {
     struct param_value value = param_get(params, def);
 
-    return (def->kind == PARAM_F64_LIST || def->kind == PARAM_U32_LIST) && value.n == 0;
+    return is_list(def->kind) && value.n == 0;
 }
 
 int params_fill(const char *policy, void *params, uint64_t given, const void *defaults,
@@ -221,7 +246,7 @@ int params_fill(const char *policy, void *params, uint64_t given, const void *de
 void params_clear(void *params, const struct param_def *defs, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (defs[i].kind == PARAM_F64_LIST) {
+        if (defs[i].kind == PARAM_F64_LIST || defs[i].kind == PARAM_F64_VECTOR) {
             struct f64_list *list = AT(struct f64_list, params, &defs[i]);
 
             free(list->v);

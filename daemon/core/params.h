@@ -11,15 +11,19 @@
 #include <stdint.h>
 
 enum param_kind {
-    PARAM_F64,      /* double */
-    PARAM_U32,      /* uint32_t */
-    PARAM_BOOL,     /* bool */
-    PARAM_WORD,     /* uint8_t: index into words */
-    PARAM_F64_LIST, /* struct f64_list: one per group; a single value stands for every group */
-    PARAM_U32_LIST, /* struct u32_list: 1 to U32_LIST_MAX numbers that have nothing to do with groups */
+    PARAM_F64,        /* double */
+    PARAM_U32,        /* uint32_t */
+    PARAM_BOOL,       /* bool */
+    PARAM_WORD,       /* uint8_t: index into words */
+    PARAM_F64_LIST,   /* struct f64_list: one per group; a single value stands for every group */
+    PARAM_U32_LIST,   /* struct u32_list: 1 to U32_LIST_MAX numbers that have nothing to do with groups */
+    PARAM_F64_VECTOR, /* struct f64_list: 1 to F64_VECTOR_MAX numbers that have nothing to do with groups */
+    PARAM_HASH,       /* char[PARAM_HASH_LEN + 1]: that many lower-case hex digits */
 };
 
-#define U32_LIST_MAX 1000
+#define U32_LIST_MAX   1000
+#define F64_VECTOR_MAX 64
+#define PARAM_HASH_LEN 16
 
 /* Owned by the spec that holds them. */
 struct f64_list {
@@ -53,7 +57,7 @@ struct param_value {
     double f64;
     uint32_t u32;
     bool boolean;
-    const char *word;     /* borrowed */
+    const char *word;     /* of a WORD or a HASH; borrowed */
     const double *list;   /* borrowed */
     const uint32_t *u32s; /* borrowed */
     uint32_t n;           /* elements of list or u32s */

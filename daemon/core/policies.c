@@ -23,7 +23,8 @@
     X(cosine_with_hard_restarts)                                                                             \
     X(polynomial_decay_with_warmup)                                                                          \
     X(inverse_sqrt)                                                                                          \
-    X(warmup_stable_decay)
+    X(warmup_stable_decay)                                                                                   \
+    X(learned)
 
 #define X(name) extern const struct policy policy_##name;
 POLICIES(X)

@@ -111,6 +111,8 @@ struct policy {
     void (*io)(struct state_io *io, const struct job_spec *spec, void *state);
     /* The scheduler in a training process that decides as this policy can; NULL: there is none. */
     const struct scheduler_form *form;
+    /* What a NaN or an infinity does is the job's on_nonfinite (of greedy, in its greedylr dialect). */
+    bool own_nonfinite;
     /* What a policy that only counts reports computes (core/schedule.h); NULL: it looks at values. */
     const struct schedule *schedule;
 };

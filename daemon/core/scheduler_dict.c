@@ -241,7 +241,9 @@ static int set_param(const struct scheduler_dict *dict, const struct dict_row *r
         value.list = item->list;
         value.n = item->n;
         break;
-    case PARAM_U32_LIST: /* no form has one; param_set refuses its 0 elements */ break;
+    case PARAM_U32_LIST:
+    case PARAM_F64_VECTOR:
+    case PARAM_HASH: /* no form has one; param_set refuses them empty */ break;
     }
     if (value.kind == PARAM_F64_LIST && item->n != spec->lr.n)
         return error_set(err, ST_STATE_INVALID,

@@ -17,7 +17,8 @@
 #define SHADOWS_MAX     8     /* shadow policies of a job */
 #define SHADOW_NAME_MAX 64    /* bytes of a shadow's name */
 
-struct policy; /* core/policy.h */
+struct policy;        /* core/policy.h */
+struct learned_model; /* core/learned_model.h */
 
 enum on_nonfinite { NONFINITE_BAD, NONFINITE_SKIP, NONFINITE_CUT, NONFINITE_REJECT };
 extern const char *const on_nonfinite_words[]; /* "bad", "skip", "cut", "reject", NULL */
@@ -66,7 +67,9 @@ struct job_spec {
     bool strict;
     struct shadow *shadows; /* [n_shadows], owned */
     uint32_t n_shadows;     /* at most SHADOWS_MAX */
-    bool live;              /* of a job that exists: an update may have moved bounds past the initial rates */
+    const struct learned_model
+        *learned; /* of a learned policy that names none; borrowed; NULL: the one compiled in */
+    bool live;    /* of a job that exists: an update may have moved bounds past the initial rates */
 };
 
 /* A spec with the given policy and nothing else; NULL when out of memory. */

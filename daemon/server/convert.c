@@ -14,6 +14,14 @@
 #define LABELS_MAX     32
 #define LABEL_MAX      128
 
+/* Of learned policies that name no model; set once, before there is a second thread. */
+static const struct learned_model *learned;
+
+void convert_use_model(const struct learned_model *model)
+{
+    learned = model;
+}
+
 /* Member of the field in the message. */
 static const void *member(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {
@@ -43,11 +51,13 @@ static bool read_param(const ProtobufCMessage *message, const ProtobufCFieldDesc
     case PARAM_F64: out->f64 = *(const double *)at; break;
     case PARAM_U32: out->u32 = *(const uint32_t *)at; break;
     case PARAM_BOOL: out->boolean = *(const protobuf_c_boolean *)at != 0; break;
-    case PARAM_WORD: out->word = *(char *const *)at; break;
-    case PARAM_F64_LIST: out->list = *(double *const *)at; break;
+    case PARAM_WORD:
+    case PARAM_HASH: out->word = *(char *const *)at; break;
+    case PARAM_F64_LIST:
+    case PARAM_F64_VECTOR: out->list = *(double *const *)at; break;
     case PARAM_U32_LIST: out->u32s = *(uint32_t *const *)at; break;
     }
-    if (kind == PARAM_F64_LIST || kind == PARAM_U32_LIST)
+    if (kind == PARAM_F64_LIST || kind == PARAM_F64_VECTOR || kind == PARAM_U32_LIST)
         out->n = (uint32_t) * (const size_t *)((const char *)message + field->quantifier_offset);
     return true;
 }
@@ -169,6 +179,7 @@ static int convert_shadow(const Greedylr__V1__Shadow *message, struct job_spec *
 
     if (!shadow) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     shadow->live = spec->live;
+    shadow->learned = learned;
     if (convert_rules(&rules, shadow, err)) return (int)err->status;
     return convert_policy(&message->base, shadow, err);
 }
@@ -228,6 +239,7 @@ static int convert(const spec_message *message, bool live, const struct job_spec
     spec = spec_new(policy);
     if (!spec) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     spec->live = live;
+    spec->learned = learned;
     if (build_spec(message, spec, &inner) || (before && check_fresh_shadows(spec, before, &inner)))
         goto err_spec;
     *out = spec;
@@ -277,14 +289,16 @@ static int write_param(ProtobufCMessage *message, const ProtobufCFieldDescriptor
     case PARAM_F64: *(double *)(void *)at = value->f64; break;
     case PARAM_U32: *(uint32_t *)(void *)at = value->u32; break;
     case PARAM_BOOL: *(protobuf_c_boolean *)(void *)at = value->boolean; break;
-    case PARAM_WORD: {
+    case PARAM_WORD:
+    case PARAM_HASH: {
         char *word = strdup(value->word);
         if (!word) return -1;
         free(*(char **)(void *)at);
         *(char **)(void *)at = word;
         return 0;
     }
-    case PARAM_F64_LIST: return write_list(at, quantifier, value->list, value->n, sizeof(*value->list));
+    case PARAM_F64_LIST:
+    case PARAM_F64_VECTOR: return write_list(at, quantifier, value->list, value->n, sizeof(*value->list));
     case PARAM_U32_LIST: return write_list(at, quantifier, value->u32s, value->n, sizeof(*value->u32s));
     }
     *(protobuf_c_boolean *)(void *)quantifier = 1;
@@ -309,12 +323,13 @@ static ProtobufCMessage *policy_message(ProtobufCMessage *message, const struct 
     return created;
 }
 
-/* on_nonfinite has no meaning where NaN is treated as Python does: everywhere but in the greedylr dialect. */
+/* on_nonfinite has no meaning where NaN is treated as Python does, and where values are not looked at. */
 static bool follows_python(const struct job_spec *spec)
 {
     int row = param_find(spec->policy->params, spec->policy->n_params, "dialect");
 
-    return row < 0 || !strcmp(param_get(spec->params, &spec->policy->params[row]).word, "transformers");
+    if (!spec->policy->own_nonfinite) return true;
+    return row >= 0 && !strcmp(param_get(spec->params, &spec->policy->params[row]).word, "transformers");
 }
 
 static int write_ranks(spec_message *message, const struct ranks *ranks)

@@ -14,6 +14,10 @@
 typedef Greedylr__V1__JobSpec spec_message;
 typedef Greedylr__V1__Decision decision_message;
 
+/* From now on the model of learned policies that name none; kept, not copied.  To be called before there is a
+ * second thread. */
+void convert_use_model(const struct learned_model *model);
+
 /* Builds and resolves the core's spec of a message.  Messages of errors begin with "spec.".  The caller frees
  * *out with spec_free. */
 int convert_spec(const spec_message *message, struct job_spec **out, struct error *err) WARN_UNUSED;

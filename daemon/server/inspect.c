@@ -58,6 +58,25 @@ static int spec_of(void *arg, const char *effective, struct job_spec **out, stru
     return rc;
 }
 
+/* The default of a learned shadow's model is not written anywhere: it is what it was. */
+static int merge_learned(spec_message *merged, const spec_message *effective, struct error *err)
+{
+    for (size_t i = 0; i < merged->n_shadow && i < effective->n_shadow; i++) {
+        if (merged->shadow[i]->policy_case != GREEDYLR__V1__SHADOW__POLICY_LEARNED) continue;
+        ProtobufCMessage *whole = message_clone(&effective->shadow[i]->base);
+        int rc = whole ? message_merge(whole, &merged->shadow[i]->base, err)
+                       : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+
+        if (rc) {
+            if (whole) protobuf_c_message_free_unpacked(whole, NULL);
+            return rc;
+        }
+        protobuf_c_message_free_unpacked(&merged->shadow[i]->base, NULL);
+        merged->shadow[i] = (Greedylr__V1__Shadow *)(void *)whole;
+    }
+    return 0;
+}
+
 /* What was given is in force, and nothing contradicts the defaults.  Settings that came later than a job have
  * theirs without being written there. */
 static int compare(const spec_message *given, const spec_message *effective, struct error *err)
@@ -70,6 +89,7 @@ static int compare(const spec_message *given, const spec_message *effective, str
 
     if (!merged) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     rc = message_merge(&merged->base, &given->base, err);
+    if (!rc) rc = merge_learned(merged, effective, err);
     if (!rc) rc = convert_live_spec(merged, &spec, err);
     if (!rc) rc = convert_effective(merged, spec, &full, err);
     if (!rc) {

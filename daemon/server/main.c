@@ -4,14 +4,17 @@
  * SIGINT drains: no new connections, what is in flight is answered, the store is folded and closed.  Exit
  * codes: 0 clean, 1 runtime failure, 2 usage or a refused configuration, 3 data directory in use or
  * unreadable, 4 data newer than the binary. */
+#include "core/learned_model.h"
 #include "rpc/json.h"
 #include "server/api.h"
+#include "server/convert.h"
 #include "server/inspect.h"
 #include "server/log.h"
 #include "server/options.h"
 #include "server/origin.h"
 #include "server/sd.h"
 #include "server/tls.h"
+#include "server/weights.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -46,7 +49,8 @@ struct daemon {
     struct store *store;
     struct service *service;
     struct guard_config *guard;
-    struct auth *auth; /* NULL: no tokens */
+    struct auth *auth;          /* NULL: no tokens */
+    struct learned_model model; /* of --learned-weights */
     struct api *api;
     struct http_server *http;
     uv_signal_t term, interrupt, hangup;
@@ -280,13 +284,30 @@ static int open_tokens(const struct options *o, struct auth **out, struct error 
     return o->token_file ? auth_open(o->token_file, &defaults, out, err) : 0;
 }
 
+/* The model of learned policies, from a weights file if there is one. */
+static int open_model(const struct options *o, struct learned_model *model, struct error *err)
+{
+    struct learned_origin origin;
+    char hash[LEARNED_HASH_LEN + 1], config[9];
+
+    if (!o->learned_weights) return 0;
+    if (weights_load(o->learned_weights, model, &origin, err)) return error_wrap(err, "--learned-weights");
+    learned_hash(model, hash);
+    snprintf(config, sizeof(config), "%08x", origin.config);
+    log_event(LOG_INFO, "learned_weights",
+              (struct log_field[]){log_str("file", o->learned_weights), log_str("model", hash),
+                                   log_u64("seed", origin.seed), log_str("config", config), log_end()});
+    convert_use_model(model);
+    return 0;
+}
+
 /* --check-config: what can be refused without touching the data directory. */
 static int check_config(struct daemon *d)
 {
     struct error err;
 
     if (check_exposure(&d->options, d->options.listen, &err) || open_tokens(&d->options, &d->auth, &err) ||
-        open_tls(d, &err))
+        open_tls(d, &err) || open_model(&d->options, &d->model, &err))
         return refuse(&err);
     tls_free(d->tls);
     auth_free(d->auth);
@@ -399,7 +420,7 @@ static int run(struct daemon *d)
     struct error err = {0};
 
     if (check_exposure(&d->options, d->options.listen, &err) || origin_start(&err) ||
-        open_tokens(&d->options, &d->auth, &err))
+        open_tokens(&d->options, &d->auth, &err) || open_model(&d->options, &d->model, &err))
         return refuse(&err);
     if (uv_loop_init(&d->loop)) return EXIT_RUNTIME;
     start_signals(d);

@@ -66,6 +66,9 @@ static const struct row {
      "most open rounds that a token began; 0: any number"},
     {"token-watchers", "N", "0", KIND_COUNT, AT(token_watchers), 0, UINT32_MAX, NULL,
      "most watchers of a token at a time; 0: any number"},
+    {"learned-weights", "FILE", NULL, KIND_TEXT, AT(learned_weights), 0, 0, NULL,
+     "the model of jobs with the policy learned that name none, made by greedylr-train; else the one that is "
+     "built in"},
     {"no-auto-create", NULL, NULL, KIND_FLAG, AT(no_auto_create), 0, 0, NULL,
      "a report with lr does not create its job"},
     {"log-level", "LEVEL", "info", KIND_CHOICE, AT(log_level), 0, 0,
@@ -481,6 +484,7 @@ void options_free(struct options *o)
     free(o->backup[0]);
     free(o->backup[1]);
     free(o->token_file);
+    free(o->learned_weights);
     memset(o, 0, sizeof(*o));
 }
 

@@ -21,6 +21,7 @@ struct options {
     char **allow_hosts;
     size_t n_allow_hosts;
     unsigned insecure;                                                 /* INSECURE_... */
+    char *learned_weights;                                             /* NULL: the model that is built in */
     char *token_file;                                                  /* NULL: no tokens */
     uint32_t token_jobs, token_requests, token_rounds, token_watchers; /* where a token has none; 0: any */
     bool no_auto_create;

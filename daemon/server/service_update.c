@@ -95,6 +95,29 @@ static void follow_warmup(struct texts *texts)
     if (!given->inverse_sqrt->has_timescale) effective->inverse_sqrt->has_timescale = 0;
 }
 
+/* And the hash of a model, which is that of its numbers. */
+static void drop_model(spec_message *message)
+{
+    Greedylr__V1__Learned *learned =
+        message->policy_case == GREEDYLR__V1__JOB_SPEC__POLICY_LEARNED ? message->learned : NULL;
+
+    if (!learned || !learned->model) return;
+    free(learned->model);
+    learned->model = NULL;
+}
+
+static void follow_model(struct texts *texts, const spec_message *patch)
+{
+    if (patch->policy_case != GREEDYLR__V1__JOB_SPEC__POLICY_LEARNED) return;
+    const Greedylr__V1__Learned *p = patch->learned;
+
+    if (p->model || !(p->has_feature_set || p->has_up || p->has_down || p->n_weights || p->n_feature_lo ||
+                      p->n_feature_hi))
+        return;
+    drop_model(texts->given);
+    drop_model(texts->effective);
+}
+
 int texts_patch(struct texts *texts, const struct job *job, const spec_message *patch, struct job_spec **out,
                 struct error *err)
 {
@@ -107,6 +130,7 @@ int texts_patch(struct texts *texts, const struct job *job, const spec_message *
         return (int)err->status;
     follow_world_size(texts);
     follow_warmup(texts);
+    follow_model(texts, patch);
     if (convert_changed_spec(texts->effective, job->spec, &spec, err)) return (int)err->status;
     if (convert_check_texts(texts->given, spec->lr.n, err) ||
         convert_effective(texts->effective, spec, &effective, err)) {

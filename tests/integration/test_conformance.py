@@ -1,11 +1,11 @@
-"""Every golden trace, through Simulate and live with a kill -9 in the middle of each: GreedyLR and ReduceLROnPlateau
-bit for bit, schedules by report count within rounding, and then live as in Simulate bit for bit."""
+"""Every golden trace, through Simulate and live with a kill -9 in the middle of each: GreedyLR, ReduceLROnPlateau and
+learned bit for bit, schedules by report count within rounding, and then live as in Simulate bit for bit."""
 import struct
 import unittest
 
 from harness import DaemonTest, num, vectors
 
-FILES = ("greedy.jsonl", "greedylr.jsonl", "plateau.jsonl")
+FILES = ("greedy.jsonl", "greedylr.jsonl", "plateau.jsonl", "learned.jsonl")
 VALUES = (1.0, "NaN", -3.5, "Infinity")  # a schedule takes no notice of any
 
 

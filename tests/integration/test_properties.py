@@ -63,6 +63,8 @@ POLICIES = {
                             "num_decay_steps": whole(0, 20), "warmup_type": word("linear", "cosine", "1-sqrt"),
                             "decay_type": word("linear", "cosine", "1-sqrt"), "min_lr_ratio": real(0, 0.5),
                             "num_cycles": real(0.2, 1)},
+    "learned": {"total_reports": whole(0, 80), "min_lr": rates(0.01, 0.2), "max_lr": rates(1, 8),
+                "noise_gate": word(0, 0.05)},
 }
 REQUIRED = {"step_size", "milestones", "t_max", "t_0", "max_lr", "total_steps", "num_warmup_steps", "num_training_steps",
             "num_stable_steps", "num_decay_steps"}
@@ -78,7 +80,7 @@ def random_spec(dice, policy):
         spec["ramp"] = {"reports": dice.randint(1, 10), "start_factor": 1 - dice.random()}
     if dice.random() < 0.5:
         spec["anneal"] = {"total_reports": dice.randint(1, 60), "fraction": 1 - dice.random()}
-    if policy == "greedy" and dice.random() < 0.5:
+    if policy in ("greedy", "learned") and dice.random() < 0.5:
         spec["on_nonfinite"] = dice.choice(["bad", "skip", "cut"])
     return spec
 

@@ -29,6 +29,7 @@ POLICIES = [
     {"polynomial_decay_with_warmup": {"num_warmup_steps": 2, "num_training_steps": 20}},
     {"inverse_sqrt": {"num_warmup_steps": 4}},
     {"warmup_stable_decay": {"num_warmup_steps": 2, "num_stable_steps": 5, "num_decay_steps": 8}},
+    {"learned": {"total_reports": 40}},
 ]
 
 

@@ -35,8 +35,10 @@ static struct param_value param_value(const struct param_def *def, const json_t 
     case PARAM_F64: value.f64 = json_number_value(v); break;
     case PARAM_U32: value.u32 = (uint32_t)json_integer_value(v); break;
     case PARAM_BOOL: value.boolean = json_is_true(v); break;
-    case PARAM_WORD: value.word = json_string_value(v); break;
+    case PARAM_WORD:
+    case PARAM_HASH: value.word = json_string_value(v); break;
     case PARAM_F64_LIST:
+    case PARAM_F64_VECTOR:
         value.list = list;
         value.n = json_is_array(v) ? (uint32_t)json_array_size(v) : 1;
         for (uint32_t i = 0; i < value.n; i++)
@@ -255,6 +257,11 @@ Test(core_conformance, plateau)
     run_file(CONFORMANCE_DIR "/plateau.jsonl", run_vector, 40);
 }
 
+Test(core_conformance, learned)
+{
+    run_file(CONFORMANCE_DIR "/learned.jsonl", run_vector, 40);
+}
+
 Test(core_conformance, schedules)
 {
     run_file(CONFORMANCE_DIR "/schedules.jsonl", run_schedule, 128);
@@ -264,7 +271,7 @@ Test(core_conformance, schedules)
 Test(core_conformance, every_policy_has_traces)
 {
     static const char *const paths[] = {CONFORMANCE_DIR "/greedy.jsonl", CONFORMANCE_DIR "/plateau.jsonl",
-                                        CONFORMANCE_DIR "/schedules.jsonl"};
+                                        CONFORMANCE_DIR "/learned.jsonl", CONFORMANCE_DIR "/schedules.jsonl"};
     bool seen[64] = {false};
     char *line = NULL;
     size_t size = 0;

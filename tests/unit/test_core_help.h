@@ -38,8 +38,10 @@ static inline int help_set(struct job_spec *spec, const char *key, const char *t
     case PARAM_F64: value.f64 = strtod(text, NULL); break;
     case PARAM_U32: value.u32 = (uint32_t)strtoul(text, NULL, 10); break;
     case PARAM_BOOL: value.boolean = strcmp(text, "true") == 0; break;
-    case PARAM_WORD: value.word = text; break;
+    case PARAM_WORD:
+    case PARAM_HASH: value.word = text; break;
     case PARAM_F64_LIST:
+    case PARAM_F64_VECTOR:
         value.n = help_list(text, list);
         value.list = list;
         break;

@@ -12,7 +12,8 @@
 
 static const double *bound(const struct job_spec *spec, const char *name)
 {
-    bool bounds = strcmp(spec->policy->name, "greedy") == 0 || strcmp(spec->policy->name, "plateau") == 0;
+    bool bounds = strcmp(spec->policy->name, "greedy") == 0 || strcmp(spec->policy->name, "plateau") == 0 ||
+                  strcmp(spec->policy->name, "learned") == 0;
     int row = bounds ? param_find(spec->policy->params, spec->policy->n_params, name) : -1;
 
     return row < 0 ? NULL : param_get(spec->params, &spec->policy->params[row]).list;

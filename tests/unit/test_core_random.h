@@ -3,6 +3,8 @@
 #ifndef GREEDYLRD_TESTS_TEST_CORE_RANDOM_H
 #define GREEDYLRD_TESTS_TEST_CORE_RANDOM_H
 
+#include "core/learned.h"
+
 #include "test_core_help.h"
 #include "test_random.h"
 
@@ -86,12 +88,34 @@ static inline void set_randomly(struct job_spec *spec, size_t row)
         value.n = random_list(spec, def, list);
         value.list = list;
         break;
+    case PARAM_HASH: return;       /* follows from the numbers */
+    case PARAM_F64_VECTOR: return; /* of a model, which is whole or not there: random_model */
     case PARAM_U32_LIST:
         value.n = random_u32s(def, u32s);
         value.u32s = u32s;
         break;
     }
     (void)!spec_set_param(spec, row, &value, NULL); /* a refused one stays as it was */
+}
+
+/* Of the policy learned: weights that nobody trained, in an envelope that they do not leave, or soon do. */
+static inline void random_model(struct job_spec *spec)
+{
+    static const char *const names[] = {"feature_set", "up", "down", "weights", "feature_lo", "feature_hi"};
+    double wide = chance(70) ? 1e4 : 2, list[LEARNED_WEIGHTS];
+
+    for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+        int row = param_find(spec->policy->params, spec->policy->n_params, names[k]);
+        struct param_value value = {.kind = spec->policy->params[row].kind,
+                                    .u32 = LEARNED_FEATURE_SET,
+                                    .f64 = 1.1 + 3 * unit(),
+                                    .list = list,
+                                    .n = k == 3 ? LEARNED_WEIGHTS : LEARNED_FEATURES};
+
+        for (uint32_t i = 0; i < value.n; i++)
+            list[i] = k == 3 ? 2 * unit() - 1 : k == 4 ? -wide : wide;
+        cr_assert_eq(spec_set_param(spec, (size_t)row, &value, NULL), ST_OK, "%s", names[k]);
+    }
 }
 
 static inline void random_lr(struct job_spec *spec)
@@ -116,6 +140,7 @@ static inline struct job_spec *try_spec(const struct policy *policy, const struc
     for (size_t row = 0; row < policy->n_params; row++) {
         if (chance(percent)) set_randomly(spec, row);
     }
+    if (policy == &policy_learned && chance(60)) random_model(spec);
     if (chance(30)) spec->ramp = (struct ramp){1 + below(12), 1 - unit()};
     if (chance(50)) spec->anneal = (struct anneal){1 + below(2 * REPORTS), 1 - unit(), chance(70)};
     if (chance(40)) {

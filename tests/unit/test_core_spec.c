@@ -295,8 +295,9 @@ Test(core_spec, parameters_read_back)
 
 static size_t size_of(enum param_kind kind)
 {
-    static const size_t sizes[] = {sizeof(double),  sizeof(uint32_t),        sizeof(bool),
-                                   sizeof(uint8_t), sizeof(struct f64_list), sizeof(struct u32_list)};
+    static const size_t sizes[] = {sizeof(double),          sizeof(uint32_t),        sizeof(bool),
+                                   sizeof(uint8_t),         sizeof(struct f64_list), sizeof(struct u32_list),
+                                   sizeof(struct f64_list), PARAM_HASH_LEN + 1};
 
     return sizes[kind];
 }
@@ -310,7 +311,8 @@ static void check_row(const struct policy *policy, size_t i)
                  def->name);
     cr_expect_leq(def->offset + size_of(def->kind), policy->params_size, "%s", def->name);
     cr_expect_eq(def->words != NULL, def->kind == PARAM_WORD, "%s", def->name);
-    if (def->kind != PARAM_BOOL && def->kind != PARAM_WORD) cr_expect_lt(def->lo, def->hi, "%s", def->name);
+    if (def->kind != PARAM_BOOL && def->kind != PARAM_WORD && def->kind != PARAM_HASH)
+        cr_expect_lt(def->lo, def->hi, "%s", def->name);
     if (def->kind == PARAM_U32 || def->kind == PARAM_U32_LIST)
         cr_expect(def->lo >= 0 && def->hi <= UINT32_MAX, "%s", def->name);
     for (size_t j = 0; j < i; j++) {

@@ -168,6 +168,22 @@ class WarmupStableDecay(TypedDict, total=False):
     num_cycles: float
 
 
+class Learned(TypedDict, total=False):
+    """A trained policy.  The model's numbers (feature_set and what follows) are given together or not at all."""
+
+    total_reports: int
+    min_lr: List[float]
+    max_lr: List[float]
+    noise_gate: float
+    model: str
+    feature_set: int
+    up: float
+    down: float
+    weights: List[float]
+    feature_lo: List[float]
+    feature_hi: List[float]
+
+
 class Ramp(TypedDict, total=False):
     """A linear warm-up in front of the policy; both are required."""
 
@@ -207,6 +223,7 @@ class Shadow(TypedDict, total=False):
     polynomial_decay_with_warmup: PolynomialDecayWithWarmup
     inverse_sqrt: InverseSqrt
     warmup_stable_decay: WarmupStableDecay
+    learned: Learned
 
 
 class Ranks(TypedDict, total=False):
@@ -249,6 +266,7 @@ class JobSpec(TypedDict, total=False):
     polynomial_decay_with_warmup: PolynomialDecayWithWarmup
     inverse_sqrt: InverseSqrt
     warmup_stable_decay: WarmupStableDecay
+    learned: Learned
 
 
 class Round(TypedDict, total=False):
@@ -406,7 +424,7 @@ POLICIES: Dict[str, Any] = {
     "one_cycle": OneCycle, "constant_with_warmup": ConstantWithWarmup, "linear_with_warmup": LinearWithWarmup,
     "cosine_with_warmup": CosineWithWarmup, "cosine_with_hard_restarts": CosineWithHardRestarts,
     "polynomial_decay_with_warmup": PolynomialDecayWithWarmup, "inverse_sqrt": InverseSqrt,
-    "warmup_stable_decay": WarmupStableDecay}
+    "warmup_stable_decay": WarmupStableDecay, "learned": Learned}
 _MESSAGES = (*POLICIES.values(), Ramp, Anneal, Shadow, Ranks, JobSpec, Round, JobState, ShadowState, Job,
              ShadowDecision, Decision, ReportRequest, Status, BatchResult, GetLrResponse, SimulateResponse)
 

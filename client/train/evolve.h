@@ -1,0 +1,34 @@
+/* Training: antithetic evolution strategies on the weights of the learned policy. */
+#ifndef GREEDYLRD_TRAIN_EVOLVE_H
+#define GREEDYLRD_TRAIN_EVOLVE_H
+
+#include "core/learned_model.h"
+#include "train/problem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct evolve_config {
+    uint32_t seed, generations, pairs;
+    double sigma, rate; /* of the perturbations; of Adam */
+    double up, down;
+    unsigned threads;
+    const char *checkpoint; /* file to go on from and to write; NULL: none */
+    bool quiet;
+};
+
+/* What distinguishes one training from another, for the weights file. */
+uint32_t evolve_config_hash(const struct evolve_config *config);
+
+/* A training class and its share of a generation. */
+#define TRAINED_CLASSES 4
+extern const struct problem_class *const trained_classes[TRAINED_CLASSES];
+
+/* n problems of the trained classes in the proportions of training, seeds from `seed` on; false: no memory.
+ */
+bool evolve_problems(struct problem *out, size_t n, const struct setting *setting, uint64_t seed);
+
+/* Trains; shows its progress on stderr if that is a terminal.  False: said on stderr why. */
+bool evolve(const struct evolve_config *config, struct learned_model *model);
+
+#endif

@@ -1,0 +1,66 @@
+"""greedylr-train as its user runs it: one command to a weights file, the same whatever the threads and interruptions."""
+import os
+import subprocess
+import tempfile
+import unittest
+
+from harness import BINARY
+
+TRAIN = os.path.join(os.path.dirname(BINARY), "greedylr-train")
+
+
+def run(*args):
+    return subprocess.run([TRAIN, *args], capture_output=True, text=True, timeout=600)
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+class Train(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = lambda name: os.path.join(folder.name, name)
+
+    def train(self, out, *args):
+        r = run("--out", self.path(out), "--seed", "3", "--generations", "1", *args)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        return read(self.path(out))
+
+    def test_one_command_to_a_file_that_the_daemon_takes(self):
+        one = self.train("one", "--threads", "1", "--checkpoint", self.path("state"))
+        # The checkpoint is of the finished training: nothing is left but to write the same file.
+        self.assertEqual(self.train("two", "--threads", "3", "--checkpoint", self.path("state")), one)
+        r = subprocess.run([BINARY, "--check-config", "--data-dir", self.path(""), "--learned-weights", self.path("one")],
+                           capture_output=True, text=True, timeout=60)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        r = run("--weights", self.path("one"), "--header", self.path("header.h"))
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertIn(one.split("model ")[1].split()[0], read(self.path("header.h")))
+        r = run("--out", self.path("x"), "--seed", "4", "--generations", "1", "--checkpoint", self.path("state"))
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("no checkpoint of a training with these settings", r.stderr)
+
+    def test_evaluate(self):
+        r = run("--evaluate", "--brief", "--problems", "12", "--svg", self.path("picture.svg"))
+        self.assertEqual(r.returncode, 0, r.stderr)
+        for words in ("Trained classes", "Held-out class", "| GreedyLR, tuned |", "| learned |"):
+            self.assertIn(words, r.stdout)
+        self.assertIn("</svg>", read(self.path("picture.svg")))
+
+    def test_usage(self):
+        for args, says in (((), "say what to do"), (("--seed", "x"), "must be a whole number"), (("what",), "not understood"),
+                           (("--up", "1"), "--up: must be in (1, 10]"),
+                           (("--out", "x", "--threads", "0"), "--threads: must be a whole number from 1 to 64")):
+            r = run(*args)
+            self.assertEqual((r.returncode, says in r.stderr), (2, True), (args, r.stderr))
+        self.assertIn("--checkpoint FILE", run("--help").stdout)
+        r = run("--evaluate", "--data", self.path("nothing"))
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("python3-sklearn", r.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
