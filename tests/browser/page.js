@@ -82,6 +82,10 @@ export function steps(page, n) {
   return page.locator(".plot").nth(n).locator(".dygraph-axis-label-x").allTextContents();
 }
 
-export function scrollsSideways(page) {
-  return page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+// What is wider than the screen, scrolled to or cut off; a line of shell scrolls in its own box.
+export function tooWide(page) {
+  return page.evaluate(() => {
+    const wide = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("pre, .unseen"));
+    return [document.documentElement.scrollWidth > innerWidth && "the page", ...wide.map((e) => `${e.tagName}.${e.className}`)].filter(Boolean);
+  });
 }
