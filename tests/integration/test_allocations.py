@@ -193,7 +193,11 @@ class Allocations(unittest.TestCase):
         where = (op.name, at, answer, other)
         self.assertEqual((answer[0], answer[1]["content-type"]), (other[0], other[1]["content-type"]), where)
         if answer[1]["content-type"].startswith("application/json"):
-            self.assertEqual(common(json.loads(answer[2])), common(json.loads(other[2])), where)
+            texts = [common(json.loads(text)) for text in (answer[2], other[2])]
+            if answer[0] >= 400 and "x-request-id" not in answer[1]:  # there was no memory to tell it
+                for text in texts:
+                    del text["details"]
+            self.assertEqual(*texts, where)
         elif op.name == "connect-binary":
             self.assertAlmostEqual(len(answer[2]), len(other[2]), delta=4, msg=where)   # the nanoseconds of its time: 1 to 5 bytes
         elif op.name == "decisions-ndjson":
