@@ -2,7 +2,10 @@
 #include "cli/arguments.h"
 #include "cli/complete.h"
 #include "cli/run.h"
+#include "lib/transport.h"
 
+#include <jansson.h>
+#include <protobuf-c/protobuf-c.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +19,8 @@ int main(int argc, char **argv)
     if (argc > 1 && !strcmp(argv[1], COMPLETE_COMMAND)) return complete(argc - 2, argv + 2);
     rc = invocation_parse(&in, argc, argv);
     if (!rc && in.options[OPTION_VERSION]) {
-        puts("greedylr " GREEDYLRD_VERSION);
+        printf("greedylr " GREEDYLRD_VERSION "\n%s, jansson %s, protobuf-c %s\n", transport_library(),
+               jansson_version_str(), protobuf_c_version());
     } else if (!rc && in.options[OPTION_HELP]) {
         rc = run_help(&in);
     } else if (!rc && !in.command) {

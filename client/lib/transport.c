@@ -531,3 +531,8 @@ void transport_on_idle(struct transport *t, int (*on_idle)(void *arg), void *arg
     t->on_idle = on_idle;
     t->idle_arg = arg;
 }
+
+const char *transport_library(void)
+{
+    return curl_version();
+}

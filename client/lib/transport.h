@@ -91,6 +91,9 @@ struct transport_certificate {
 /* false: it showed none, or dates that cannot be read. */
 bool transport_certificate(const struct transport *t, struct transport_certificate *out);
 
+/* The transport's libraries and their versions at run time: "libcurl/7.88.1 GnuTLS/3.7.9 ...". */
+const char *transport_library(void);
+
 void transport_reply_clear(struct transport_reply *reply);
 
 #endif

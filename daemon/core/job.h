@@ -170,6 +170,7 @@ void job_shadows_carry(const struct job_spec *old_spec, const struct job_state *
 
 /* States as bytes (see job_state.c).  Encoding writes job_state_encoded_size() bytes.  Decoding fails
  * with ST_DATA_DAMAGED on anything this spec cannot have. */
+unsigned job_state_version(void); /* of what is encoded; older ones are read */
 size_t job_state_encoded_size(const struct job_spec *spec, const struct job_state *state);
 void job_state_encode(const struct job_spec *spec, const struct job_state *state, uint8_t *out);
 int job_state_decode(const struct job_spec *spec, const uint8_t *in, size_t len, struct job_state *state,

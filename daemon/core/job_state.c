@@ -229,6 +229,11 @@ static void job_io(struct state_io *io, const struct job_spec *spec, struct job_
     if (!io->failed) io_shadows(io, spec, state, version);
 }
 
+unsigned job_state_version(void)
+{
+    return STATE_VERSION;
+}
+
 size_t job_state_encoded_size(const struct job_spec *spec, const struct job_state *state)
 {
     struct state_io io = {0};

@@ -30,6 +30,9 @@ int json_encode(const ProtobufCMessage *message, struct buf *out, struct error *
 int json_set_text(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field, const char *text,
                   struct error *err) WARN_UNUSED;
 
+/* Version of the JSON library at run time. */
+const char *json_library(void);
+
 /* The field with this name in either spelling, or NULL. */
 const ProtobufCFieldDescriptor *json_field(const ProtobufCMessageDescriptor *desc, const char *name);
 

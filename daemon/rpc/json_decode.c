@@ -434,3 +434,8 @@ int json_set_text(ProtobufCMessage *message, const ProtobufCFieldDescriptor *fie
     json_decref(value);
     return rc;
 }
+
+const char *json_library(void)
+{
+    return jansson_version_str();
+}

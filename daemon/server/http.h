@@ -96,6 +96,9 @@ int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, struct t
                 const struct http_limits *limits, const struct http_handlers *handlers,
                 struct http_server **out, struct error *err) WARN_UNUSED;
 
+/* Version of the HTTP library at run time. */
+const char *http_library(void);
+
 /* Resolved, with the real port: "127.0.0.1:40123", "[::1]:8571", "unix:/path". */
 const char *http_server_address(const struct http_server *server);
 /* Whether it speaks TLS. */

@@ -8,6 +8,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+const char *http_library(void)
+{
+    return MHD_get_version();
+}
+
 const char *http_method(const struct http_request *req)
 {
     return req->method;

@@ -16,6 +16,7 @@
 #include "server/tls.h"
 #include "server/weights.h"
 
+#include <protobuf-c/protobuf-c.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -415,6 +416,14 @@ static void announce(const struct daemon *d)
     sd_ready();
 }
 
+/* The first line is for programs. */
+static void print_version(void)
+{
+    printf("greedylrd " GREEDYLRD_VERSION "\nschema %u, state %u\n", store_schema(), job_state_version());
+    printf("libmicrohttpd %s, jansson %s, libuv %s, sqlite %s, protobuf-c %s, gnutls %s\n", http_library(),
+           json_library(), uv_version_string(), store_library(), protobuf_c_version(), tls_library());
+}
+
 static int run(struct daemon *d)
 {
     struct error err = {0};
@@ -461,7 +470,7 @@ int main(int argc, char **argv)
     } else if (d.options.help) {
         options_help(stdout);
     } else if (d.options.version) {
-        puts("greedylrd " GREEDYLRD_VERSION);
+        print_version();
     } else if (d.options.check) {
         json_init();
         code = exit_code_of((enum status)inspect_check(d.options.check, d.options.history_limit, stdout));

@@ -259,6 +259,11 @@ struct tls_identity *tls_take(struct tls *tls)
     return tls->identity;
 }
 
+const char *tls_library(void)
+{
+    return gnutls_check_version(NULL);
+}
+
 void tls_report(const struct tls *tls, const char *event)
 {
     const struct tls_identity *identity = tls->identity;

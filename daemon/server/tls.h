@@ -34,6 +34,9 @@ int tls_reload(struct tls *tls, struct error *err) WARN_UNUSED;
 /* After the server has closed. */
 void tls_free(struct tls *tls);
 
+/* Version of the TLS library at run time. */
+const char *tls_library(void);
+
 /* Says in the log which certificate is in force, with a warning if it expires within TLS_WARN_DAYS; sets its
  * metric. event: "tls_certificate", ... */
 #define TLS_WARN_DAYS 14

@@ -8,6 +8,7 @@
 
 #include "store/sqlite_db.h"
 #include "store/sqlite_lock.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,6 +63,16 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "ALTER TABLE log ADD COLUMN shadow BLOB; ALTER TABLE decision ADD COLUMN shadow BLOB;",
     /* How many jobs are paused or finished is known at a start without reading all of them. */
     "CREATE INDEX job_at_rest ON job(status) WHERE status<>'active';"};
+
+const char *store_library(void)
+{
+    return sqlite3_libversion();
+}
+
+unsigned store_schema(void)
+{
+    return SCHEMA_VERSION;
+}
 
 int schema_migrate(sqlite3 *db, int64_t version, struct error *err)
 {

@@ -21,6 +21,10 @@ struct store_reader;
 
 #define STORE_REQUESTS_KEPT 1000 /* revisions for which a request_id is found again */
 
+/* Version of the storage library at run time, and of the schema that is written. */
+const char *store_library(void);
+unsigned store_schema(void);
+
 struct store_options {
     uint32_t history_limit; /* decisions kept per job, besides those that promises need; 0: all */
 };

@@ -578,7 +578,7 @@ class Refusals(CliTest):
                 self.assertIn(word, said, args)
         self.cli("list", "--url", "unix:/no/socket", code=3)
         r = run("version", GREEDYLR_URL="http://127.0.0.1:1")
-        self.assertEqual((r.returncode, r.stdout), (3, run("--version").stdout))
+        self.assertEqual((r.returncode, r.stdout), (3, run("--version").stdout.splitlines(True)[0]))
         with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and says nothing
             url = "http://127.0.0.1:%d" % silent.getsockname()[1]
             said = self.cli("list", "--timeout", "200ms", code=3, GREEDYLR_URL=url)
@@ -678,7 +678,7 @@ class Help(unittest.TestCase):
             self.assertEqual((r.returncode, r.stderr), (0, ""), args)
         self.assertEqual(run("report", "--help").stdout, run("help", "report").stdout)
         self.assertEqual(run("--help").stdout, run("help").stdout)
-        self.assertRegex(run("--version").stdout, r"^greedylr \d+\.\d+\.\d+\n$")
+        self.assertRegex(run("--version").stdout, r"^greedylr \d+\.\d+\.\d+\nlibcurl/\d\S+ .*, jansson \d\S+, protobuf-c \d\S+\n$")
         self.assertIn("--dry_run", run("help", "report").stdout)
         self.assertIn("Only say what this value would decide", run("help", "report").stdout)
         for name in commands():

@@ -37,7 +37,17 @@ class Options(unittest.TestCase):
         for args in (("--help",), ("-h",), ("--nonsense", "--help")):
             self.assertEqual(run(*args).returncode, 0)
         self.assertGreater(len(self.flags()), 15)
-        self.assertRegex(run("--version").stdout, r"^greedylrd \d+\.\d+\.\d+\n$")
+        self.assertRegex(run("--version").stdout, r"^greedylrd \d+\.\d+\.\d+\nschema \d+, state \d+\nlibmicrohttpd \d\S+, "
+                         r"jansson \d\S+, libuv \d\S+, sqlite \d\S+, protobuf-c \d\S+, gnutls \d\S+\n$")
+
+    def test_version_is_the_same_everywhere(self):
+        want = run("--version").stdout.split()[1]
+        for path, pattern in (("Makefile", r"^VERSION := (\S+)$"), ("client/lib/greedylr.h", r'^#define GLR_VERSION "(.*)"$'),
+                              ("client/python/pyproject.toml", r'^version = "(.*)"$'),
+                              ("client/python/greedylr/__init__.py", r'^__version__ = "(.*)"$'),
+                              ("CHANGELOG.md", r"^## \[?(\d[^\] ]*)")):
+            with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+                self.assertEqual(re.search(pattern, f.read(), re.M)[1], want, path)
 
     def test_man_page_has_every_option(self):
         with open(os.path.join(ROOT, "daemon", "greedylrd.8"), encoding="utf-8") as f:
