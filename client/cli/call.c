@@ -141,9 +141,10 @@ int session_no_answer(const struct transport *t)
 {
     say("%s", transport_error(t));
     if (transport_untrusting(t)) return EXIT_NO_ANSWER; /* it has said what to do */
-    fputs(transport_timed_out(t)
-              ? "  --timeout gives it more time.\n"
-              : "  Start it with greedylrd --data-dir DIR, or say where it is with --url or GREEDYLR_URL.\n",
+    fputs(transport_timed_out(t) ? "  --timeout gives it more time.\n"
+                                 : "  Start it with greedylrd --data-dir DIR, or say where it is with --url "
+                                   "or GREEDYLR_URL; greedylr doctor\n"
+                                   "  looks closer.\n",
           stderr);
     return EXIT_NO_ANSWER;
 }
@@ -287,7 +288,8 @@ int session_poll(const struct invocation *in, struct transport *t, const char *c
 {
     const struct command *ask = command_find(command);
     char *path = command_path(ask, request);
-    long limit = in->timeout_ms ? in->timeout_ms : POLL_TIMEOUT_MS;
+    bool whole = json_object_get(request, "max_points"); /* of a history of any length */
+    long limit = in->timeout_ms ? in->timeout_ms : whole ? TIMEOUT_MS : POLL_TIMEOUT_MS;
     struct transport_reply reply;
     int rc = 0;
 

@@ -365,7 +365,7 @@ char *command_path(const struct command *command, const json_t *request)
         fputs(command->path, out);
     }
     if (command->body == BODY_QUERY && request) put_query(out, request, hole);
-    if (fclose(out)) need(NULL);
+    end_text(out, &path);
     return path;
 }
 

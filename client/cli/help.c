@@ -103,7 +103,7 @@ static void help_command(const struct command *command)
         put_heading(stdout, "Flags (lists with commas or as JSON; dashes are as good as underscores):");
         fields_walk(command->request, print_field, (void *)command);
     }
-    if (!fields) putchar('\n');
+    if (!fields && has_own(command)) putchar('\n');
     print_options(command, true);
     printf("\n");
     put_heading(stdout, "Flags of every command:");

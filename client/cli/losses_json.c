@@ -52,7 +52,7 @@ static char *quote_nonfinite(const char *text)
             inside = !inside;
         fputc(*text++, file);
     }
-    if (fclose(file)) need(NULL);
+    end_text(file, &out);
     return out;
 }
 

@@ -66,7 +66,7 @@ static void set_title(struct job_plot *p, const json_t *job)
         put_number(out, ", best", value_number(json_object_get(state, "best")));
         fprintf(out, " at %" JSON_INTEGER_FORMAT, json_integer_value(best_step));
     }
-    if (fclose(out)) need(NULL);
+    end_text(out, &title);
     series_title(p->series, title);
     free(title);
 }
@@ -264,7 +264,7 @@ static void draw(const struct job_plot *p)
     } else {
         fprintf(out, "q leaves; looks every %.3g s", (double)interval_of(p->in) / 1000);
     }
-    if (fclose(out)) need(NULL);
+    end_text(out, &frame);
     screen_draw(frame, look.paper.height);
     free(frame);
 }

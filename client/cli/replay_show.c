@@ -78,7 +78,7 @@ char *replay_changes(const struct invocation *in)
     if (policy) fprintf(out, "%s", policy);
     for (size_t i = 0; i < in->n_sets; i++)
         fprintf(out, "%s%s", i || policy ? " " : "", in->sets[i]);
-    if (fclose(out)) need(NULL);
+    end_text(out, &text);
     return text;
 }
 

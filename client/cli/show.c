@@ -59,7 +59,7 @@ static void add_reason(struct table *table, const json_t *decision)
     fprintf(out, "%s%s%s%s%s%s", reason ? reason : "", *shadow ? "; shadow " : "", shadow,
             actor ? " (by " : "", actor ? actor : "", actor ? ")" : "");
     free(shadow);
-    if (fclose(out)) need(NULL);
+    end_text(out, &text);
     table_add(table, text);
     free(text);
 }

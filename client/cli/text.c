@@ -16,6 +16,13 @@ void *need(void *pointer)
     exit(1);
 }
 
+void end_text(FILE *out, char **text)
+{
+    bool failed = ferror(out);
+
+    if (fclose(out) || failed || !*text) need(NULL);
+}
+
 bool same_flag_start(const char *name, const char *start)
 {
     for (; *name && *start; name++, start++) {
@@ -115,7 +122,7 @@ char *value_text(const json_t *value, enum precision precision, char separator)
     } else {
         print_value(out, value, precision);
     }
-    if (fclose(out)) need(NULL);
+    end_text(out, &text);
     return text;
 }
 

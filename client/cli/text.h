@@ -10,6 +10,10 @@
 /* pointer, unless it is NULL: then there is no memory, which ends the process with 1. */
 void *need(void *pointer);
 
+/* Closes a stream that open_memstream opened for *text.  Without memory for its last bytes fclose says
+ * nothing, and there is no text: as need(). */
+void end_text(FILE *out, char **text);
+
 /* Whether two names of flags are the same, dashes and underscores being one. */
 bool same_flag(const char *a, const char *b);
 /* The same for the beginning of a name. */

@@ -155,7 +155,7 @@ static char *with_line(const struct invocation *in, const char *text, const char
     fprintf(f, " created=%s", created);
     if (note && *note) fprintf(f, " note=%s", note);
     fputc('\n', f);
-    if (fclose(f)) need(NULL);
+    end_text(f, &out);
     return out;
 }
 

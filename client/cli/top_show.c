@@ -223,7 +223,7 @@ static void put_chosen(FILE *out, const struct top_job *job, size_t width)
     FILE *line = need(open_memstream(&text, &len));
 
     if (job) fprintf(line, "%s: %s", job->name, *job->reason ? job->reason : "nothing was decided yet");
-    if (fclose(line)) need(NULL);
+    end_text(line, &text);
     put_safe(out, text, width);
     fputc('\n', out);
     free(text);
@@ -261,7 +261,7 @@ char *top_frame(const struct top *top, size_t first, size_t chosen, const char *
     put_chosen(out, chosen < top->n_shown ? top->order[chosen] : NULL, on.width);
     if (*top->why) fputs(on.colour ? YELLOW : "", out);
     put_safe(out, line, on.width);
-    if (fclose(out)) need(NULL);
+    end_text(out, &frame);
     free(grid.cells);
     return frame;
 }
