@@ -3,7 +3,7 @@ import { h } from "./dom.js";
 import { plural, ranges } from "./text.js";
 
 const POLICIES = {
-  greedy: "GreedyLR", plateau: "ReduceLROnPlateau", constant: "constant", step: "StepLR", multi_step: "MultiStepLR",
+  greedy: "GreedyLR", learned: "learned", plateau: "ReduceLROnPlateau", constant: "constant", step: "StepLR", multi_step: "MultiStepLR",
   exponential: "ExponentialLR", cosine_annealing: "cosine", cosine_annealing_warm_restarts: "cosine restarts",
   polynomial: "polynomial", linear: "linear", one_cycle: "one cycle", constant_with_warmup: "constant, warm-up",
   linear_with_warmup: "linear, warm-up", cosine_with_warmup: "cosine, warm-up", cosine_with_hard_restarts: "hard restarts",

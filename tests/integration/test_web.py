@@ -151,6 +151,13 @@ class Page(unittest.TestCase):
                 self.assertEqual(set(re.findall(r"https?://[^\s\"'`<>)]+", text)) - {"http://www.w3.org/2000/svg"}, set(), path)
                 self.assertNotRegex(text, r"innerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", path)
 
+    def test_every_policy_has_a_name(self):
+        spec = read(os.path.join(ROOT, "proto", "greedylr", "v1", "scheduler.proto")).decode().split("message JobSpec")[1]
+        policies = re.findall(r"^    \w+ (\w+) = \d+;", spec.split("oneof policy")[1].split("\n  }")[0], re.M)
+        named = re.findall(r"(\w+): \"", read(os.path.join(WEB, "badges.js")).decode().split("const POLICIES")[1].split("};")[0])
+        self.assertGreater(len(policies), 15)
+        self.assertEqual(set(named), set(policies))
+
     def test_what_the_page_names_is_served(self):
         served = files()
         for name in re.findall(r'(?:src|href)="(web/[^"]+)"', read(served["/"]).decode()):
