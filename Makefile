@@ -405,6 +405,8 @@ $(BUILD)/headers/client/%.ok: client/%
 	@mkdir -p $(@D)
 	$(CC) $(CLIENT_CPPFLAGS) $(filter-out -MD -MP,$(CLIENT_CFLAGS)) -MD -MF $@.d -MT $@ -fsyntax-only -x c -include $< /dev/null
 	@touch $@
+# The trainer's may look into the core.
+$(BUILD)/headers/client/train/%.ok: CLIENT_CPPFLAGS += -Idaemon
 # The public one in C++ as well.
 $(BUILD)/headers/greedylr.h++.ok: client/lib/greedylr.h
 	@mkdir -p $(@D)
