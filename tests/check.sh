@@ -93,7 +93,7 @@ unit_tsan() { # BUILD
 }
 
 slow_under_asan='test_backlog.py test_cli_doctor.py test_cli_memory.py test_cli_top.py test_compare.py test_docs.py test_man.py
-    test_monitoring.py test_python_ddp.py test_python_torch.py test_readme.py test_recipes.py test_train.py test_training.py'
+    test_monitoring.py test_nmf.py test_python_ddp.py test_python_torch.py test_readme.py test_recipes.py test_train.py test_training.py'
 gcc=build/gcc clang=build/clang asan=build/asan tsan=build/tsan
 if [ "$mode" = fast ]; then
     stage include-directions tests/check-includes.sh
