@@ -332,12 +332,30 @@ static bool folds(const struct store *store)
     return store->pass.active || store->last_seq;
 }
 
+/* The end of the work is a checkpoint of all there is; before it the WAL is emptied when it has grown. */
+#define WAL_PAGES_MAX 1024
+
+/* Where a sync failed, what it was to keep may be in the system's memory and nowhere else: a process that starts
+ * reads it, no later sync writes it, and a power loss takes it away with all that was appended behind it.  So all
+ * of the WAL goes into the database file, and the WAL starts over, before anything is added. */
+static int start_wal_over(struct store *store, struct error *err)
+{
+    store->wal_pages = WAL_PAGES_MAX; /* until it is known to be empty */
+    int rc = checkpoint(store, SQLITE_CHECKPOINT_TRUNCATE, err);
+
+    if (rc || !store->wal_pages) return rc;
+    return error_set(err, ST_STORE_FULL,
+                     "a program that reads the database keeps its log from being emptied, which comes before "
+                     "the first write; it goes on once that program has ended its transaction");
+}
+
 /* What a crash left in the log becomes history, so that the jobs' rows are current before anything is built
  * on them. */
 static int recover(struct store *store, struct error *err)
 {
-    int rc;
+    int rc = start_wal_over(store, err);
 
+    if (rc) return rc;
     while (folds(store)) {
         if ((rc = fold_step(store, err))) return rc;
     }
@@ -350,9 +368,6 @@ bool store_recovering(const struct store *store)
 {
     return store->recovering;
 }
-
-/* The end of the work is a checkpoint of all there is; before it the WAL is emptied when it has grown. */
-#define WAL_PAGES_MAX 1024
 
 bool store_has_work(const struct store *store)
 {

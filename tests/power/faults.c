@@ -222,12 +222,47 @@ static const char *room_in_the_log(void)
     return what;
 }
 
+/* ---- a failed sync, a new start, a power loss ---- */
+
+/* What the sync was to keep is still read at the next start, and may be on no disk. */
+static const char *restart_after_failed_sync(uint64_t seed)
+{
+    static const struct model nothing;
+    struct disk *disk = disk_new();
+    const char *what = NULL;
+
+    problem = NULL;
+    disk_seed(seed);
+    disk_record(disk);
+    story_begin(&told, disk, &nothing);
+    if (story_open(&told)) what = "opening";
+    for (int i = 0; i < 4 && !what; i++)
+        if (story_commit(&told)) what = "working";
+    disk_fault = (struct disk_fault){.calls = CALL_SYNC, .nth = 1, .error = EIO};
+    if (!what && story_close(&told) != ST_STORE_FAILED) what = "the failed sync was hidden";
+    disk_fault.nth = 0;
+    if (!what && story_open(&told)) what = "opening again";
+    for (int i = 0; i < 4 && !what; i++)
+        if (story_commit(&told)) what = "working on";
+    if (!what) check_losses(disk, &nothing, disk->n_ops, 1);
+    disk_use(disk);
+    (void)story_close(&told);
+    disk_free(disk);
+    facts_free();
+    return what ? what : problem;
+}
+
+static void count(const char *what, const char *problem_found, struct faults *faults)
+{
+    if (problem_found) printf("%s: %s: %s\n", what, problem_found, told.err.message);
+    *(problem_found ? &faults->failed : &faults->passed) += 1;
+}
+
 void faults_run(uint64_t seed, struct faults *faults)
 {
-    const char *what = room_in_the_log();
-
-    if (what) printf("a log as large as the disk: %s: %s\n", what, told.err.message);
-    *(what ? &faults->failed : &faults->passed) += 1;
+    count("a log as large as the disk", room_in_the_log(), faults);
+    for (uint64_t i = 0; i < 16; i++)
+        count("a start after a failed sync", restart_after_failed_sync(seed + i), faults);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         run_row(seed, &rows[i], faults);
 }
