@@ -335,9 +335,9 @@ static bool folds(const struct store *store)
 /* The end of the work is a checkpoint of all there is; before it the WAL is emptied when it has grown. */
 #define WAL_PAGES_MAX 1024
 
-/* Where a sync failed, what it was to keep may be in the system's memory and nowhere else: a process that starts
- * reads it, no later sync writes it, and a power loss takes it away with all that was appended behind it.  So all
- * of the WAL goes into the database file, and the WAL starts over, before anything is added. */
+/* Where a sync failed, what it was to keep may be in the system's memory and nowhere else: a process that
+ * starts reads it, no later sync writes it, and a power loss takes it away with all that was appended behind
+ * it.  So all of the WAL goes into the database file, and the WAL starts over, before anything is added. */
 static int start_wal_over(struct store *store, struct error *err)
 {
     store->wal_pages = WAL_PAGES_MAX; /* until it is known to be empty */

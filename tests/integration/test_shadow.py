@@ -262,6 +262,7 @@ class OldDatabase(DaemonTest):
         with sqlite3.connect(os.path.join(self.d.data, "greedylr.db")) as db:
             for table in ("log", "decision"):
                 db.execute("ALTER TABLE %s DROP COLUMN shadow" % table)
+            db.execute("DROP INDEX job_at_rest")
             db.execute("PRAGMA user_version=2")
         db.close()
         self.d.start()
