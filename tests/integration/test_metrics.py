@@ -131,9 +131,10 @@ class Formats(DaemonTest):
         self.assertEqual(found["greedylrd_commit_changes_sum"], 2)
 
     def test_the_process(self):
-        found = scrape(self.d)[1]
         pid = self.d.process.pid
-        self.assertEqual(found["process_open_fds"], len(os.listdir("/proc/%d/fd" % pid)))
+        # A connection of a scrape before may be on its way out.
+        wait_until(lambda: scrape(self.d)[1]["process_open_fds"] == len(os.listdir("/proc/%d/fd" % pid)))
+        found = scrape(self.d)[1]
         with open("/proc/%d/limits" % pid) as f:
             limit = re.search(r"^Max open files +(\d+)", f.read(), re.M)[1]
         self.assertEqual(found["process_max_fds"], int(limit))
