@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 mode=${1:-all}
 logs=build/check
 python=${PYTHON:-/usr/bin/python3}
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 failures=
 mkdir -p $logs
 export MAKEFLAGS= MFLAGS= PYTHONDONTWRITEBYTECODE=1
 jobs=-j$(nproc)
@@ -58,6 +58,8 @@ stage() {
     else
         echo "FAILED  $((SECONDS - start)) s  $outcome"
         tail -n 60 "$logs/$name.log" | sed 's/^/    /'
+        failures+=$(grep -hE '^(FAIL|ERROR): |^\[FAIL\]|^ *not ok|error:' "$logs/$name.log" | head -20 | sed "s/^/    $name: /")
+        failures+=$'\n'"    $name: failed"$'\n'
     fi
     return $rc
 }
@@ -137,6 +139,7 @@ if [ "$mode" = more ]; then
     stage packages make deb
     stage deploy tests tests/deploy build
 fi
+[ -z "$failures" ] || printf 'what failed:\n%s' "$failures"
 [ "$skipped" = 0 ] || echo "$skipped skipped, named above"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

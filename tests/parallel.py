@@ -3,8 +3,8 @@
     BUILD=build tests/parallel.py DIRECTORY [PATTERN]...
 
 Each file is a process of its own, the one that took longest before first (or the largest, at first).  The output of a file is
-shown when it has ended; the exit status is 0 if nothing failed.  JOBS says how many files run at once, SKIP (patterns)
-which are left out.
+shown when it has ended, of those that failed at the end; the exit status is 0 if nothing failed.  JOBS says how many files run
+at once, SKIP (patterns) which are left out.
 """
 import concurrent.futures
 import fnmatch
@@ -40,28 +40,33 @@ def main():
                     if not any(fnmatch.fnmatch(os.path.basename(path), skip) for skip in os.environ.get("SKIP", "").split())},
                    key=lambda path: -times.get(os.path.basename(path), os.path.getsize(path)))
     start = time.monotonic()
-    ran = skipped = failed = 0
+    ran = skipped = 0
+    failed = []
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         for path, code, output, seconds in pool.map(run, files):
             name = os.path.basename(path)
             times[name] = seconds
-            print("%s\n---- %s: exit %d, %.1f s" % (output.rstrip(), name, code, seconds), flush=True)
+            report = "%s\n---- %s: exit %d, %.1f s" % (output.rstrip(), name, code, seconds)
             found = re.search(r"^Ran (\d+) tests? in", output, re.M)
             ran += int(found.group(1)) if found else 0
             found = re.search(r"skipped=(\d+)", output)
             skipped += int(found.group(1)) if found else 0
-            if code:
-                failed += 1
-                if not re.search(r"^(FAIL|ERROR): ", output, re.M):
-                    print("ERROR: %s ended with %d" % (name, code))
+            if not code:
+                print(report, flush=True)
+                continue
+            print("---- %s: exit %d, %.1f s, shown at the end" % (name, code, seconds), flush=True)
+            if not re.search(r"^(FAIL|ERROR): ", output, re.M):
+                report += "\nERROR: %s ended with %d" % (name, code)
+            failed.append(report)
     try:
         with open(times_file, "w") as f:
             json.dump(times, f)
     except OSError:
         pass
+    print("\n".join(failed))
     print("Ran %d tests in %.1fs" % (ran, time.monotonic() - start))
-    print("FAILED (files=%d)" % failed if failed else "OK", "(skipped=%d)" % skipped if skipped else "")
-    sys.exit(failed > 0)
+    print("FAILED (files=%d)" % len(failed) if failed else "OK", "(skipped=%d)" % skipped if skipped else "")
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":
