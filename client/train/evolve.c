@@ -74,6 +74,8 @@ uint32_t evolve_config_hash(const struct evolve_config *config)
                            setting_training.offset};
     uint32_t hash = UINT32_C(2166136261);
 
+    if (config->past) hash = mix(hash, past_hash(config->past));
+
     for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++)
         hash = mix(hash, what[i]);
     return hash;
@@ -291,9 +293,11 @@ static double train_generation(struct generation *g, struct progress *p, bool *g
 {
     uint64_t seed = (uint64_t)g->config->seed << 32 | p->generation;
     struct rng rng = rng_of(seed, 2);
+    struct setting setting = setting_training;
     double sum = 0;
 
-    *good = evolve_problems(g->problems, PROBLEMS, &setting_training, seed);
+    setting.past = g->config->past;
+    *good = evolve_problems(g->problems, PROBLEMS, &setting, seed);
     if (!*good) return 0;
     perturb(g, p->mean, &rng);
     parallel(g->config->threads, 2 * g->config->pairs, run_member, g);
@@ -346,8 +350,11 @@ bool evolve(const struct evolve_config *config, struct learned_model *model)
     struct generation *g = calloc(1, sizeof(*g));
     struct trial *trial = calloc(1, sizeof(*trial));
     struct progress p = {.best_j = INFINITY};
+    struct setting setting = setting_training;
+
+    setting.past = config->past;
     bool good = problems && g && trial && checkpoint_read(config, &p) &&
-                evolve_problems(problems, VALIDATION, &setting_training, VALIDATION_SEED + config->seed);
+                evolve_problems(problems, VALIDATION, &setting, VALIDATION_SEED + config->seed);
 
     if (good) {
         g->config = config;

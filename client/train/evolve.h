@@ -13,7 +13,8 @@ struct evolve_config {
     double sigma, rate; /* of the perturbations; of Adam */
     double up, down;
     unsigned threads;
-    const char *checkpoint; /* file to go on from and to write; NULL: none */
+    const char *checkpoint;  /* file to go on from and to write; NULL: none */
+    const struct past *past; /* jobs to take lengths, noise and offsets from; NULL: none */
     bool quiet;
 };
 

@@ -18,7 +18,8 @@ enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
 struct arguments {
     struct evolve_config train;
     struct evaluate_config evaluate;
-    const char *out, *header, *weights, *data;
+    const char *out, *header, *weights, *data, *from;
+    struct past past;
     bool evaluating, tuning, help;
 };
 
@@ -38,6 +39,7 @@ enum choice {
     BRIEF,
     TUNE,
     DATA,
+    FROM,
     QUIET,
     HELP
 };
@@ -62,6 +64,8 @@ static const struct option_row {
     [BRIEF] = {"brief", NULL, "the two main tables alone, of four schedules"},
     [TUNE] = {"tune-greedy", NULL, "search settings of GreedyLR for these problems, for evaluate.c"},
     [DATA] = {"data", "DIR", "data sets of scikit-learn; default: those of Debian's python3-sklearn"},
+    [FROM] = {"from", "URL|DIR",
+              "past jobs, of a daemon or a folder of CSV files: they shape the training, and are replayed"},
     [QUIET] = {"quiet", NULL, "show no progress"},
     [HELP] = {"help", NULL, "this text"},
 };
@@ -70,7 +74,8 @@ static const struct option_row {
 static void help(FILE *out)
 {
     fprintf(out, "greedylr-train --out FILE [--evaluate]      train a model\n"
-                 "greedylr-train --evaluate [--weights FILE]  say how good one is\n\n");
+                 "greedylr-train --evaluate [--weights FILE]  say how good one is\n"
+                 "greedylr-train --from URL|DIR               what it does on the losses of past jobs\n\n");
     for (size_t i = 1; i < ROWS; i++)
         fprintf(out, "  --%s %-*s %s\n", rows[i].name, (int)(18 - strlen(rows[i].name)),
                 rows[i].argument ? rows[i].argument : "", rows[i].help);
@@ -125,6 +130,7 @@ static bool take(struct arguments *a, int option, const char *text)
     case SVG: a->evaluate.svg = text; return true;
     case BRIEF: return a->evaluate.brief = true;
     case TUNE: return a->tuning = true;
+    case FROM: a->from = text; return true;
     case DATA: a->data = text; return true;
     case QUIET: return a->train.quiet = true;
     case HELP: return a->help = true;
@@ -143,7 +149,8 @@ static bool parse(struct arguments *a, int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (!take(a, option, optarg)) return false;
     }
-    if (optind == argc && (a->out || a->header || a->evaluating || a->tuning || a->help)) return true;
+    if (optind == argc && (a->out || a->header || a->from || a->evaluating || a->tuning || a->help))
+        return true;
     if (optind < argc)
         fprintf(stderr, "greedylr-train: %s: not understood\n", argv[optind]);
     else
@@ -232,6 +239,8 @@ static int work(struct arguments *a)
     if (a->tuning)
         return evaluate_tune(a->evaluate.seed, 240, 100, a->evaluate.threads, stdout) ? EXIT_DONE
                                                                                       : EXIT_FAILED;
+    if (a->from && !past_load(a->from, &a->past)) return EXIT_FAILED;
+    if (a->from) a->train.past = &a->past;
     if (a->weights && !read_model(a->weights, &model, &origin)) return EXIT_FAILED;
     if (a->out) {
         if (!evolve(&a->train, &model)) return EXIT_FAILED;
@@ -239,6 +248,7 @@ static int work(struct arguments *a)
         if (!write_model(a->out, &model, &origin)) return EXIT_FAILED;
     }
     if (a->header && !write_header(a->header, &model, &origin)) return EXIT_FAILED;
+    if (a->from && !past_replay(&a->past, &model, stdout)) return EXIT_FAILED;
     if (!a->evaluating) return EXIT_DONE;
     learned_hash(&model, hash);
     printf("Model %s (training seed %u, configuration %08x), problems of seed %u\n", hash, origin.seed,
@@ -271,6 +281,7 @@ int main(int argc, char **argv)
     rng_begin();
     int code = work(&a);
 
+    past_free(&a.past);
     data_free();
     return code;
 }

@@ -7,10 +7,24 @@
 
 #define REPORTS_MIN 30
 #define REPORTS_MAX 150
+#define PAST_SHARE  0.5 /* of the problems, where there are past jobs */
 #define UNKNOWN     0.3 /* share of runs whose length the policy is not told */
 
 const struct setting setting_evaluation = {.noise = 0.05, .offset = 10, .rate_lo = -2.5, .rate_hi = 0.5};
 const struct setting setting_training = {.noise = 0.20, .offset = 30, .rate_lo = -2.5, .rate_hi = 0.5};
+
+static double within(double v, double lo, double hi)
+{
+    return v < lo ? lo : v > hi ? hi : v;
+}
+
+/* Length, noise and offset of a past job, within what a simulation can bear. */
+static void resemble(struct problem *p, const struct past_job *job)
+{
+    p->reports = (uint32_t)within((double)job->n, 10, 400);
+    p->noise = within(job->noise, 0, 0.5);
+    p->offset = within(job->offset, 0, 100);
+}
 
 bool problem_draw(struct problem *p, const struct problem_class *class, const struct setting *setting,
                   uint64_t seed)
@@ -28,6 +42,8 @@ bool problem_draw(struct problem *p, const struct problem_class *class, const st
     p->noise = setting->noise_least + (setting->noise - setting->noise_least) * noise * noise;
     p->offset = offset < 0.5 ? 0 : setting->offset * pow(2 * offset - 1, 3);
     if (setting->offset_least > 0) p->offset = setting->offset_least;
+    if (setting->past && rng_unit(&rng) < PAST_SHARE)
+        resemble(p, &setting->past->jobs[rng_below(&rng, (uint32_t)setting->past->n)]);
     if (!class->draw(p, &rng)) {
         problem_free(p);
         return false;

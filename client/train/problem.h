@@ -5,6 +5,7 @@
 #ifndef GREEDYLRD_TRAIN_PROBLEM_H
 #define GREEDYLRD_TRAIN_PROBLEM_H
 
+#include "train/past.h"
 #include "train/rng.h"
 
 #include <stdbool.h>
@@ -51,6 +52,7 @@ struct setting {
     double noise, offset; /* the most */
     double rate_lo, rate_hi;
     double noise_least, offset_least; /* to have nothing but one value */
+    const struct past *past;          /* half of the problems are like these; NULL: none */
 };
 extern const struct setting setting_evaluation, setting_training;
 

@@ -18,6 +18,7 @@ static const char *const texts[] = {
     "{\"lr\":0.1,\"one_cycle\":{\"max_lr\":0.5,\"total_steps\":20}}",
     "{\"lr\":0.1,\"ramp\":{\"reports\":4,\"start_factor\":0.1},\"anneal\":{\"total_reports\":12}}",
     SHADOWS,
+    "{\"lr\":[0.1,0.2],\"learned\":{\"total_reports\":20}}",
 };
 #define SPECS (sizeof(texts) / sizeof(*texts))
 static struct job_spec *specs[SPECS];

@@ -4,7 +4,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BINARY
+from harness import BINARY, DaemonTest
 
 TRAIN = os.path.join(os.path.dirname(BINARY), "greedylr-train")
 
@@ -60,6 +60,36 @@ class Train(unittest.TestCase):
         r = run("--evaluate", "--data", self.path("nothing"))
         self.assertEqual(r.returncode, 1)
         self.assertIn("python3-sklearn", r.stderr)
+
+
+class Past(DaemonTest):
+    def test_past_jobs_shape_the_training_and_are_replayed(self):
+        for job, losses in (("b", [2 * 0.95**i for i in range(40)]), ("a", [1, 0.5, 0, -1, "NaN"] + [0.4] * 30), ("s", [1, 2])):
+            self.d.ok("POST", "/v1/jobs", {"job": job, "lr": 0.1, "labels": ["note=\"a, b\""]})
+            self.d.ok("POST", "/v1/jobs:batchReport", {"reports": [{"job": job, "loss": x} for x in losses]})
+        url = "http://127.0.0.1:%d" % self.d.port
+        r = run("--from", url)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in r.stdout.splitlines() if line.startswith("|")]
+        self.assertEqual([row[:2] for row in rows[2:]], [["a", "32"], ["b", "40"]], r.stdout)
+        self.assertEqual(rows[3][-1], "the model", r.stdout)
+        self.assertIn("1 jobs have fewer than 10 losses", r.stdout)
+        with tempfile.TemporaryDirectory() as folder:
+            for job in "ab":
+                with open(os.path.join(folder, job + ".csv"), "wb") as file:
+                    file.write(self.d.request("GET", "/v1/jobs/%s/decisions?format=csv&page_size=1000" % job)[2])
+            out = [os.path.join(folder, name) for name in ("x", "y")]
+            for path, more in zip(out, (["--from", folder], [])):
+                r = run("--out", path, "--generations", "1", "--quiet", *more)
+                self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn("| a.csv | 32 |", run("--from", folder, "--weights", out[0]).stdout)
+            self.assertNotEqual(read(out[0]).split("config ")[1][:8], read(out[1]).split("config ")[1][:8])
+            os.remove(os.path.join(folder, "a.csv"))
+            os.remove(os.path.join(folder, "b.csv"))
+            for where, says in ((folder, "no job with 10 losses"), (os.path.join(folder, "none"), "give the URL"),
+                                ("http://127.0.0.1:1", "no list of jobs"), ("http://x'y", "no ' in it")):
+                r = run("--from", where)
+                self.assertEqual((r.returncode, says in r.stderr), (1, True), (where, r.stderr))
 
 
 if __name__ == "__main__":
