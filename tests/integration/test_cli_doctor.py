@@ -9,11 +9,11 @@ import tempfile
 import threading
 import unittest
 
+from auth_help import Token
 from certificates import Authority
 from faults import FaultyDaemon
 from harness import BINARY, Daemon, wait_until
 from terminal import Terminal
-from test_auth import Token
 from test_cli import run
 from test_tls import SecureDaemon
 

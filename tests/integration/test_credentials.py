@@ -13,9 +13,9 @@ import tempfile
 import threading
 import unittest
 
+from auth_help import Token
 from certificates import Authority
 from harness import BINARY, ROOT, Daemon, wait_until
-from test_auth import Token
 from test_clib import Driver
 from test_tls import SecureDaemon
 
