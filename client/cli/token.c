@@ -23,7 +23,7 @@
 #define SECRET_LEN  43
 #define TOKEN_MAX   (TOKEN_ID_MAX + 1 + SECRET_LEN + 1)
 
-static const char *const roles[] = {"observe", "report", "admin", NULL};
+const char *const token_roles[] = {"observe", "report", "admin", NULL};
 
 /* Quotas: the flag is named like the field. */
 static const enum option_id quotas[] = {OPTION_JOBS, OPTION_REQUESTS, OPTION_ROUNDS, OPTION_WATCHERS};
@@ -43,8 +43,8 @@ static int check_role(const struct invocation *in)
 {
     const char *role = in->options[OPTION_ROLE];
 
-    for (int i = 0; role && roles[i]; i++) {
-        if (!strcmp(role, roles[i])) return 0;
+    for (int i = 0; role && token_roles[i]; i++) {
+        if (!strcmp(role, token_roles[i])) return 0;
     }
     return usage_error(in,
                        role ? "--role %.40s: must be observe, report or admin"
@@ -167,6 +167,19 @@ static int say_reload(const char *what)
     return EXIT_OK;
 }
 
+/* EXIT_REFUSED after saying so, if the daemon would refuse the text of the file. */
+static int check_text(const struct invocation *in, const char *text, const char *what)
+{
+    char error[ERROR_MAX];
+
+    if (!token_text_check(text, error, sizeof(error))) return EXIT_OK;
+    say("%s: %s.  For this the daemon refuses the whole file and keeps the tokens that it has%s: mend the "
+        "line "
+        "or take it out, then systemctl reload greedylrd, or SIGHUP",
+        in->options[OPTION_FILE], error, what);
+    return EXIT_REFUSED;
+}
+
 static int create(const struct invocation *in, struct token_file *file)
 {
     char id[TOKEN_ID_MAX + 1], token[TOKEN_MAX], hash[65], error[ERROR_MAX], *text;
@@ -174,6 +187,7 @@ static int create(const struct invocation *in, struct token_file *file)
     size_t len;
 
     if (check_role(in) || check_prefix(in) || check_texts(in)) return EXIT_USAGE;
+    if (check_text(in, token_file_text(file), ", so no token was made")) return EXIT_REFUSED;
     do {
         if (!make_token(given, id, token, hash)) {
             say("GnuTLS has no random numbers");
@@ -206,20 +220,22 @@ static int revoke(const struct invocation *in, struct token_file *file)
     size_t len;
 
     if (!id) return usage_error(in, "--id is missing: greedylr token list shows the ids");
-    if (!token_line_find(text, id, &len))
+    if (!token_line_find(text, id, &len)) {
+        (void)check_text(in, text, ", those that were taken out of it too");
         return usage_error(in, "--id %s: is not in the file; greedylr token list shows those that are", id);
+    }
     rest = need(strdup(text));
     /* Every line of it: one that was pasted twice would let the token in again. */
     while ((line = token_line_find(rest, id, &len)))
         memmove(line, line + len + 1, strlen(line + len + 1) + 1);
     int rc = token_file_replace(file, rest, error, sizeof(error));
 
-    free(rest);
-    if (rc) {
+    if (rc)
         say("%s", error);
-        return EXIT_REFUSED;
-    }
-    return say_reload("it is refused");
+    else
+        rc = check_text(in, rest, ", this one too, although it is out of the file");
+    free(rest);
+    return rc ? EXIT_REFUSED : say_reload("it is refused");
 }
 
 /* ---- listing ---- */
@@ -297,7 +313,9 @@ static int list(const struct invocation *in, struct token_file *file)
         table_free(table);
     }
     json_decref(rows);
-    return finish_output();
+    int rc = finish_output();
+
+    return rc ? rc : check_text(in, token_file_text(file), "");
 }
 
 /* ---- the command ---- */

@@ -102,6 +102,13 @@ static int write_all(int fd, const char *text, size_t len)
     return 0;
 }
 
+/* The owner still can read it, and nobody else: root changes the file of the daemon's user. */
+static int keep_owner(int fd, const struct stat *old)
+{
+    if (old->st_uid != geteuid() && fchown(fd, old->st_uid, old->st_gid)) return -1;
+    return fchmod(fd, old->st_mode & S_IRWXU);
+}
+
 int token_file_replace(struct token_file *file, const char *text, char *error, size_t size)
 {
     char *name = NULL;
@@ -113,9 +120,7 @@ int token_file_replace(struct token_file *file, const char *text, char *error, s
         free(name);
         return -1;
     }
-    /* Whoever could read it still can: root changes the file of the daemon's user. */
-    int rc =
-        file->exists && file->old.st_uid != geteuid() ? fchown(fd, file->old.st_uid, file->old.st_gid) : 0;
+    int rc = file->exists ? keep_owner(fd, &file->old) : 0;
 
     if (!rc) rc = write_all(fd, text, strlen(text));
     if (!rc) rc = fsync(fd);

@@ -10,6 +10,7 @@
 #include "server/convert.h"
 #include "server/inspect.h"
 #include "server/log.h"
+#include "server/metrics.h"
 #include "server/options.h"
 #include "server/origin.h"
 #include "server/sd.h"
@@ -151,7 +152,10 @@ static void reload_tokens(struct daemon *d)
     struct error err;
     size_t revoked;
 
-    if (auth_reload(d->auth, &revoked, &err)) {
+    int rc = auth_reload(d->auth, &revoked, &err);
+
+    metrics_set(METRIC_RELOADED, RELOADED_TOKENS, !rc);
+    if (rc) {
         log_event(LOG_ERROR, "tokens_not_reloaded",
                   (struct log_field[]){log_str("error", err.message),
                                        log_str("note", "the tokens read before stay in force"), log_end()});
@@ -172,7 +176,10 @@ static void reload_certificate(struct daemon *d)
 {
     struct error err;
 
-    if (tls_reload(d->tls, &err))
+    int rc = tls_reload(d->tls, &err);
+
+    metrics_set(METRIC_RELOADED, RELOADED_CERTIFICATE, !rc);
+    if (rc)
         log_event(LOG_ERROR, "tls_reload_failed",
                   (struct log_field[]){log_str("error", err.message),
                                        log_str("note", "the certificate from before stays in force"),

@@ -12,8 +12,9 @@ _Static_assert(LIMIT_COUNT <= LABELS_MAX, "every limit has a cell");
 _Static_assert(ACTION_COUNT <= LABELS_MAX, "every action has a cell");
 _Static_assert(JOB_STATUS_COUNT <= LABELS_MAX, "every state has a cell");
 
-struct metrics metrics = {
-    .cells = {[METRIC_TLS_CERTIFICATE_EXPIRY] = {NAN}}, .routes = {"other"}, .n_routes = 1};
+struct metrics metrics = {.cells = {[METRIC_TLS_CERTIFICATE_EXPIRY] = {NAN}, [METRIC_RELOADED] = {1, 1}},
+                          .routes = {"other"},
+                          .n_routes = 1};
 
 const char *const metrics_methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other", NULL};
 _Static_assert(sizeof(metrics_methods) / sizeof(metrics_methods[0]) == METHODS + 1, "METHODS says how many");

@@ -52,6 +52,8 @@
       "Connections that ended before their TLS handshake did.")                                              \
     X(TLS_CERTIFICATE_EXPIRY, "greedylrd_tls_certificate_expiry_timestamp_seconds", "gauge", NULL,           \
       "When the TLS certificate in use expires, in seconds since 1970; absent without TLS.")                 \
+    X(RELOADED, "greedylrd_reload_successful", "gauge", "file",                                              \
+      "0 if the last SIGHUP could not read it, and what was read before stays in force; else 1.")            \
     X(COMMIT_DURATION, "greedylrd_commit_duration_seconds", "histogram", NULL, "Time of a synced commit.")   \
     X(COMMIT_CHANGES, "greedylrd_commit_changes", "histogram", NULL,                                         \
       "Changes in a commit: how many requests share one sync.")                                              \
@@ -104,6 +106,9 @@ enum metric {
         METRIC_COUNT
 };
 
+/* Label of METRIC_RELOADED. */
+enum reloaded_file { RELOADED_TOKENS, RELOADED_CERTIFICATE, RELOADED_COUNT };
+
 /* Label of METRIC_REPORTS. */
 enum report_result {
     REPORT_RESULT_DECIDED,
@@ -113,7 +118,8 @@ enum report_result {
     REPORT_RESULT_COUNT
 };
 
-/* label: enum report_result, job_status, action, status or limit, as the metric says; 0 for those without. */
+/* label: enum report_result, reloaded_file, job_status, action, status or limit, as the metric says; 0 for
+ * those without. */
 void metrics_add(enum metric metric, int label, double n);
 void metrics_set(enum metric metric, int label, double value); /* NaN: absent */
 /* One value of a histogram that has no labels. */

@@ -196,9 +196,11 @@ static void (*const printers[METRIC_COUNT])(const struct exposition *) = {
 static const char *label_word(enum metric metric, int label)
 {
     static const char *const results[] = {"decided", "waiting", "duplicate", "refused"};
+    static const char *const files[] = {"tokens", "certificate"};
 
     switch (metric) {
     case METRIC_REPORTS: return label < REPORT_RESULT_COUNT ? results[label] : NULL;
+    case METRIC_RELOADED: return label < RELOADED_COUNT ? files[label] : NULL;
     case METRIC_JOBS: return label < JOB_STATUS_COUNT ? job_status_words[label] : NULL;
     case METRIC_DECISIONS: return label < ACTION_COUNT ? action_words[label] : NULL;
     case METRIC_REFUSALS:

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import unittest
 
-from auth_help import AuthTest
+from auth_help import AuthTest, Token
 from harness import BINARY, Daemon, reason, wait_until
 from test_faces import SERVICE
 
@@ -36,19 +36,29 @@ class Reload(AuthTest):
         self.reload()
         self.assertEqual(self.ask(b, "GET", "/v1/jobs")[0], 401)
 
+    def reloaded(self):
+        text = self.ask(self.root, "GET", "/metrics")[2].decode()
+        return {file: int(value) for file, value in re.findall(r'^greedylrd_reload_successful\{file="(\w+)"\} (\d)$', text, re.M)}
+
     def test_a_bad_file_keeps_the_old_tokens(self):
         self.start()
+        self.assertEqual(self.reloaded(), {"tokens": 1, "certificate": 1})
         for text, mode, what in (("x\n", 0o600, "line 1: role"), (self.root.line + self.root.line, 0o600, "line 2"), (self.root.line, 0o644, "chmod 600"),
                                  (self.root.line[:-1], 0o600, "newline"), ("\0", 0o600, "newline")):
             self.write_text(text, mode)
             self.reload("tokens_not_reloaded")
             self.assertIn(what, [line for line in self.d._lines if "tokens_not_reloaded" in line][-1])
             self.assertEqual(self.ask(self.root, "GET", "/v1/jobs")[0], 200)
+            self.assertEqual(self.reloaded(), {"tokens": 0, "certificate": 1})
+            self.write(self.root)
+            self.reload()
+            self.assertEqual(self.reloaded(), {"tokens": 1, "certificate": 1})
         os.unlink(self.file)
         self.reload("tokens_not_reloaded")
         self.assertEqual(self.ask(self.root, "GET", "/v1/jobs")[0], 200)
         self.write_text("# nobody\n")
         self.reload()
+        self.assertEqual(self.reloaded(), {"tokens": 1, "certificate": 1})
         self.assertEqual(self.ask(self.root, "GET", "/v1/jobs")[0], 401)
 
     def test_revoked_waits_end(self):
@@ -246,6 +256,66 @@ class Tool(AuthTest):
             self.assertEqual(f.read(), "".join(lines[:-1]) + "# ours\n")
         self.d.start()
         self.assertEqual([self.ask(t, "GET", "/v1/jobs")[0] for t in (token, self.root)], [401, 200])
+
+    def test_what_the_daemon_refuses(self):
+        # The tool looks at a file as the daemon does, so that nobody is told that a token is revoked while it is in force.
+        good = Token("good").line
+        hash = "sha256=" + "0" * 64
+        whole = "role=admin prefix= " + hash
+        taken = ["", "\n \t\n# any role\n", "a\t%s\n" % whole, " a  %s  \n" % whole, "a %s note=role=x role=y\n" % whole,
+                 "a %s created= jobs=0 requests=4294967295 rounds=007 watchers=1\n" % whole, "a role=observe prefix=%s %s\n" % ("p" * 128, hash),
+                 "%s %s\n" % ("a" * 32, whole), "a %s note=%s\n" % (whole, "x" * (1024 - len(whole) - 8)), "a role=report prefix= sha256=%s\n" % ("aF" * 32),
+                 "a %s note=caf\xe9\n" % whole, "a %s\nab %s\n" % (whole, whole), "-a %s\n" % whole]
+        refused = ["x\n", "A %s\n" % whole, "%s %s\n" % ("a" * 33, whole), "a role=owner prefix= %s\n" % hash, "a role= prefix= %s\n" % hash,
+                   "a prefix= %s\n" % hash, "a role=admin %s\n" % hash, "a role=admin prefix=\n", "a role=admin prefix=* %s\n" % hash,
+                   "a role=admin prefix=-x %s\n" % hash, "a role=admin prefix=%s %s\n" % ("p" * 129, hash), "a role=admin prefix=%s %s\n" % ("p" * 200, hash),
+                   "a %s0\n" % whole, "a %s\n" % whole[:-1], "a %sg\n" % whole[:-1], "a %s jobs=\n" % whole, "a %s jobs=-1\n" % whole, "a %s jobs=1x\n" % whole,
+                   "a %s rounds=4294967296\n" % whole, "a %s watchers=18446744073709551617\n" % whole, "a %s jobs=1 jobs=1\n" % whole, "a %s role=admin\n" % whole,
+                   "a %s color=red\n" % whole, "a %s note\n" % whole, "a %s =\n" % whole, "a %s\r\n" % whole, "a %s note=\x1b[2J\n" % whole, "a %s note=\x7f\n" % whole,
+                   "a %s note=%s\n" % (whole, "x" * 1024), "good %s\n" % whole, "a = %s\n" % whole, "a.b %s\n" % whole]
+        daemon = [BINARY, "--check-config", "--data-dir", self.folder.name, "--token-file", self.file]
+        for text in taken + refused:
+            with self.subTest(text):
+                bad = text in refused
+                self.write_text(good + text)
+                checked = subprocess.run(daemon, capture_output=True, text=True, timeout=60)
+                self.assertEqual(checked.returncode, 2 if bad else 0, checked.stderr)
+                listed = self.tool("list", code=1 if bad else 0)
+                self.assertEqual("line 2: " in listed.stderr, bad, listed.stderr)
+                self.assertEqual("line 2: " in checked.stderr, bad, checked.stderr)
+                self.assertIn("good", listed.stdout)
+
+    def test_a_bad_line_keeps_a_revoked_token_in_force(self):
+        token = self.create("--role", "report", "--prefix", "", "--id", "leaked")
+        self.d.start()
+        with open(self.file, "a") as f:
+            f.write("typo role=obsreve prefix= sha256=%064d\n" % 0)
+        r = self.tool("revoke", "--id", "leaked", code=1)
+        self.assertRegex(r.stderr, r"line 2: role has to be observe, report or admin.*this one too.*mend the line.*reload")
+        self.assertNotIn("it is refused", r.stderr)
+        self.reload("tokens_not_reloaded")
+        self.assertEqual(self.ask(token, "GET", "/v1/jobs")[0], 200)  # as it was said
+        self.assertIn("line 2: ", self.tool("revoke", "--id", "leaked", code=2).stderr)
+        r = self.tool("create", "--role", "report", "--prefix", "", code=1)
+        self.assertEqual(r.stdout, "")
+        self.assertRegex(r.stderr, "line 2: .*no token was made")
+        self.assertIn("it is refused", self.tool("revoke", "--id", "typo").stderr)
+        self.reload()
+        self.assertEqual(self.ask(token, "GET", "/v1/jobs")[0], 401)
+
+    def test_the_owner_and_the_mode_stay(self):
+        if os.geteuid():
+            self.skipTest("needs root, who changes the file of the daemon's user")
+        os.chmod(self.folder.name, 0o755)
+        for mode, after in ((0o600, 0o600), (0o400, 0o400), (0o644, 0o600)):
+            os.chown(self.file, 65534, 65533)
+            os.chmod(self.file, mode)
+            for args in (("create", "--role", "admin", "--prefix", "", "--id", "x"), ("revoke", "--id", "x")):
+                self.tool(*args)
+                info = os.stat(self.file)
+                self.assertEqual((info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)), (65534, 65533, after), (mode, args))
+                read = subprocess.run(["setpriv", "--reuid=65534", "--regid=65533", "--clear-groups", "cat", self.file], capture_output=True)
+                self.assertIn(b"root role=", read.stdout, read.stderr)
 
     def test_a_note_is_text(self):
         file = self.file + "2"

@@ -502,6 +502,7 @@ class Reload(unittest.TestCase):
                 f.write(text)
             self.hangup("tls_reload_failed")
             self.assertEqual(self.shown(), "first")
+            self.assertEqual(self.d.metric('reload_successful{file="certificate"}'), 0)
             with open(path, "w") as f:
                 f.write(kept)
         os.chmod(self.key, 0o644)
@@ -514,6 +515,7 @@ class Reload(unittest.TestCase):
         self.assertEqual(self.d.metric("tls_certificate_expiry_timestamp_seconds"), first)
         self.place("short", days=3)
         self.hangup("tls_reloaded")
+        self.assertEqual(self.d.metric('reload_successful{file="certificate"}'), 1)
         self.assertEqual(self.shown(), "short")
         self.assertAlmostEqual(self.d.metric("tls_certificate_expiry_timestamp_seconds"), time.time() + 3 * 86400, delta=300)
         self.assertIn("expires soon", "".join(self.d._lines))
