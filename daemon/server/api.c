@@ -447,6 +447,7 @@ void api_free(struct api *api)
 {
     for (int i = 0; api && i < STREAM_FORMS; i++)
         buf_free(&api->encoded[i].bytes);
+    if (api) api_forget_metrics(api);
     free(api);
 }
 

@@ -14,6 +14,15 @@ struct encoded {
     struct buf bytes;
 };
 
+/* Metrics that took long to print; one of each kind of text. */
+#define EXPOSITIONS 4
+struct exposed {
+    struct exposed_text *text; /* NULL: none */
+    bool openmetrics, of_jobs;
+    char prefix[JOB_ID_MAX + 1]; /* of the jobs */
+    uint64_t until;              /* uv_hrtime(): it is printed anew from then on */
+};
+
 #define ROUTES_NAMED 32 /* of RPCs, and of plain paths */
 
 struct api {
@@ -23,6 +32,7 @@ struct api {
     struct exchange *exchanges; /* linked by next */
     size_t held;                /* bytes of large answers that their peers have not taken */
     struct encoded encoded[STREAM_FORMS];
+    struct exposed exposed[EXPOSITIONS];
     struct http_response standby; /* that there is no memory */
     char standby_text[ERROR_BODY_MAX];
     unsigned method_routes[ROUTES_NAMED], plain_routes[ROUTES_NAMED]; /* for the metrics, by row */
@@ -55,6 +65,7 @@ void exchange_free(struct exchange *x);
 
 /* GET /metrics, who may look has been decided. */
 void api_send_metrics(struct api *api, struct http_request *http);
+void api_forget_metrics(struct api *api);
 
 /* Who sends the request, as far as the role allows it: the token, referenced, or NULL where tokens are off.
  * ST_TOKEN_REQUIRED, ST_TOKEN_INVALID, ST_QUOTA_EXCEEDED, ST_ROLE_INSUFFICIENT. */

@@ -71,8 +71,11 @@ struct http_response {
     size_t n_headers;
     const char *body; /* not sent for HEAD */
     size_t len;
-    bool take;  /* the body is malloc'ed and becomes the server's */
-    bool keep;  /* the body outlives the server: not copied */
+    bool take; /* the body is malloc'ed and becomes the server's */
+    bool keep; /* the body outlives the server: not copied */
+    /* If set, the body is not copied, and this is called once nobody needs it any more. */
+    void (*release)(void *arg);
+    void *release_arg;
     bool close; /* the connection closes after this answer */
 };
 

@@ -2,6 +2,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -333,6 +334,32 @@ class SingleJobs(DaemonTest):
         self.assertEqual((self.job("r")["open_round_age_seconds"], self.job("r")["loss"]), (0, 2))
 
 
+class Flood(DaemonTest):
+    """What is large is printed now and then, however often it is asked for, so that the loop has time for others."""
+    flags = ("--job-metrics", "1000")
+
+    def test_a_large_text_is_shared(self):
+        for i in range(40):
+            self.d.ok("POST", "/v1/jobs/j%d:report" % i, {"step": 1, "loss": 1, "lr": [0.1] * 64})
+        first = lambda: self.d.request("GET", "/metrics")[2]
+        self.assertGreater(len(first()), 65536)
+        wait_until(lambda: first() == first())  # they count requests: printed anew they differ
+        before = first()
+        self.d.ok("POST", "/v1/jobs/j0:report", {"step": 2, "loss": 1})
+        wait_until(lambda: first() != before)
+        wait_until(lambda: b'greedylrd_job_step{job_id="j0"} 2\n' in first())
+        sockets = []
+        for _ in range(100):  # nobody reads
+            sockets.append(socket.create_connection(("127.0.0.1", self.d.port)))
+            sockets[-1].sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertEqual(self.d.request("GET", "/livez")[0], 200)
+        for s in sockets:
+            s.close()
+        self.assertIn(OPENMETRICS, scrape(self.d, OPENMETRICS)[0])
+        wait_until(lambda: self.d.request("GET", "/metrics", headers={"Accept": OPENMETRICS})[2].endswith(b"# EOF\n"))
+        self.assertFalse(first().endswith(b"# EOF\n"))
+
+
 class WhoSeesThem(DaemonTest):
     def setUp(self):
         folder = tempfile.mkdtemp(prefix="greedylrd-tokens-")
@@ -342,7 +369,7 @@ class WhoSeesThem(DaemonTest):
             made = subprocess.run([os.path.join(ROOT, os.environ.get("BUILD", "build"), "greedylr"), "token", "create", "--file",
                                    self.file, "--id", name, "--role", role, "--prefix=" + prefix], capture_output=True, text=True)
             self.tokens[name] = {"Authorization": "Bearer " + re.search(r"%s\.[A-Za-z0-9_-]{43}" % name, made.stdout)[0]}
-        self.flags = ("--job-metrics", "10", "--token-file", self.file)
+        self.flags = ("--job-metrics", "40", "--token-file", self.file)
         super().setUp()
 
     jobs = SingleJobs.jobs
@@ -358,3 +385,12 @@ class WhoSeesThem(DaemonTest):
         self.assertEqual(scrape(d)[1]['greedylrd_jobs{state="active"}'], 3)
         wrong = {"Authorization": self.tokens["nlp"]["Authorization"][:-1] + "~"}
         self.assertEqual(of_jobs(scrape(d, headers=wrong)[1]), {})
+
+    def test_a_text_that_is_kept_is_of_the_prefix(self):
+        for i in range(20):
+            for job in ("nlp-%d", "secret-%d"):
+                self.d.ok("POST", "/v1/jobs/%s:report" % job % i, {"step": 1, "loss": 1, "lr": [0.1] * 64}, headers=self.tokens["all"])
+        for _ in range(5):
+            self.assertEqual({name.split("-")[0] for name in self.jobs(self.tokens["all"])}, {"nlp", "secret"})
+            self.assertEqual({name.split("-")[0] for name in self.jobs(self.tokens["nlp"])}, {"nlp"})
+            self.assertEqual(of_jobs(scrape(self.d)[1]), {})
