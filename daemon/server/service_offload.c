@@ -1,9 +1,10 @@
 /* Work on the pool: reads of histories and lists, simulations, and the encoding of their answers.
  *
- * At most POOL_THREADS items are with the pool at a time; the others wait here, in order.  So what nobody
- * wants any more is dropped before it begins, what takes long never holds all threads, and a turn of the loop
- * finishes no more than that many.  Work that has begun and that nobody wants is asked to end.  The service
- * outlives the last of it. */
+ * At most POOL_THREADS items are with the pool at a time; the others wait here, in order, but for tokens that
+ * have less running than those before them: however much one asks for, another's turn comes next.  So what
+ * nobody wants any more is dropped before it begins, what takes long never holds all threads, and a turn of
+ * the loop finishes no more than that many.  Work that has begun and that nobody wants is asked to end.  The
+ * service outlives the last of it. */
 #include "server/service_impl.h"
 
 #include <stdlib.h>
@@ -139,13 +140,30 @@ static bool may_run(const struct pool *pool, int lane)
     return lane == LANE_READS || (pool->n_running[lane] < LONG_EACH && n_long < LONG_ALL);
 }
 
-static struct offload *take_first(struct pool *pool, int lane)
+static unsigned running_of(const struct pool *pool, int lane, const struct auth_token *token)
 {
-    struct offload *o = pool->waiting[lane];
+    unsigned n = 0;
 
-    pool->waiting[lane] = o->next;
+    for (const struct offload *o = pool->running; o; o = o->next)
+        n += (int)o->kind->lane == lane && o->call->token == token;
+    return n;
+}
+
+/* The first of those whose token has the least running. */
+static struct offload *take_fairest(struct pool *pool, int lane)
+{
+    struct offload *fairest = NULL;
+    unsigned least = POOL_THREADS + 1;
+
+    for (struct offload *o = pool->waiting[lane]; o && least; o = o->next) {
+        unsigned n = running_of(pool, lane, o->call->token);
+        if (n >= least) continue;
+        least = n;
+        fairest = o;
+    }
+    take_out(&pool->waiting[lane], fairest);
     pool->n_waiting[lane]--;
-    return o;
+    return fairest;
 }
 
 static void pool_next(struct service *service)
@@ -154,7 +172,7 @@ static void pool_next(struct service *service)
 
     for (int lane = 0; lane < LANES; lane++) {
         while (pool->waiting[lane] && may_run(pool, lane))
-            pool_run(service, take_first(pool, lane));
+            pool_run(service, take_fairest(pool, lane));
     }
 }
 

@@ -6,9 +6,11 @@ import random
 import select
 import socket
 import sqlite3
+import tempfile
 import threading
 import unittest
 
+from auth_help import Token
 from harness import Daemon, DaemonTest, num
 
 QUIET = ("hold", "schedule", "ramp")
@@ -114,8 +116,10 @@ class Points(DaemonTest):
 
 
 class Long(unittest.TestCase):
-    def test_short_reads_do_not_wait_for_scans(self):
-        d = Daemon()
+    def start(self, *flags, headers=None):
+        """A daemon with a long history, of the job l."""
+        self.d = d = Daemon(*flags)
+        d.headers = headers or {}
         self.addCleanup(d.close)
         d.start()
         d.ok("POST", "/v1/jobs:batchReport", {"reports": [{"job": "l", "loss": 1, "lr": 0.1} for _ in range(1000)]})
@@ -128,14 +132,36 @@ class Long(unittest.TestCase):
                            % (rest, i * 1000, i * 1000, rest))
         db.close()
         d.start()
-        scans = []
-        for _ in range(12):
-            s = socket.create_connection(("127.0.0.1", d.port), 60)
-            self.addCleanup(s.close)
-            s.sendall(b"GET /v1/jobs/l/decisions?max_points=10 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            scans.append(s)
+        return d
+
+    def scan(self, token=None):
+        s = socket.create_connection(("127.0.0.1", self.d.port), 60)
+        self.addCleanup(s.close)
+        who = "Authorization: Bearer %s\r\n" % token.text if token else ""
+        s.sendall(b"GET /v1/jobs/l/decisions?max_points=10 HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % who.encode())
+        return s
+
+    def test_short_reads_do_not_wait_for_scans(self):
+        d = self.start()
+        scans = [self.scan() for _ in range(12)]
         self.assertEqual(len(d.ok("GET", "/v1/jobs/l/decisions?page_size=5")["decisions"]), 5)
         self.assertLess(len(select.select(scans, [], [], 0)[0]), 6)
+        for s in scans:
+            self.assertIn(b"HTTP/1.1 200", s.recv(100))
+        d.stop()  # without a look at the data, which nobody decided
+
+    def test_a_token_does_not_wait_for_all_that_another_asks_for(self):
+        greedy, modest = Token("greedy", "observe"), Token("modest", "observe")
+        file = tempfile.NamedTemporaryFile("w")
+        self.addCleanup(file.close)
+        root = Token("root")
+        file.write(root.line + greedy.line + modest.line)
+        file.flush()
+        d = self.start("--token-file", file.name, headers=root.header)
+        scans = [self.scan(greedy) for _ in range(40)]
+        select.select(scans, [], [], 60)  # the first is answered: all that wait are in line
+        self.assertIn(b"HTTP/1.1 200", self.scan(modest).recv(100))
+        self.assertLess(len(select.select(scans, [], [], 0)[0]), 30)
         for s in scans:
             self.assertIn(b"HTTP/1.1 200", s.recv(100))
         d.stop()  # without a look at the data, which nobody decided
