@@ -54,8 +54,10 @@ struct service {
     struct change *outbox, *outbox_last;  /* queued in this turn, submitted at its end; linked by next */
     struct watched *watched;              /* jobs that are watched, by uid */
     uint32_t watchers;
-    uint64_t watch_serial; /* of the last message to watchers */
-    bool unwatchable;      /* watchers were ended */
+    struct watcher *watch_line; /* those whose next page is to be read */
+    uint32_t watch_reads;       /* pages that are being read */
+    uint64_t watch_serial;      /* of the last message to watchers */
+    bool unwatchable;           /* watchers were ended */
     bool full, draining, failed;
     bool starved;   /* the writer had too little memory for its idle work */
     bool releasing; /* nothing waits any more */

@@ -4,6 +4,7 @@
  * it has everything that is durable; then it is live, and gets each decision when its commit is known.  The
  * end of a page and a commit are both seen by the loop thread, one after the other, and revisions only grow:
  * what falls between reading and being live is in the one or the other, and what is in both is passed over.
+ * Few pages are read at a time, in turn, so that others' reads find a thread.
  *
  * A live watcher whose stream is full is cut off.  A watched job may leave memory: what is needed of it is
  * here. Watchers end with their job, at a drain, at their own deadline, or when their peer leaves. */
@@ -12,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE 64
+#define PAGE  64
+#define READS (POOL_THREADS / 2) /* pages at a time */
 
 struct page_entry {
     struct job_decision decision;
@@ -29,8 +31,9 @@ struct watcher {
     uv_timer_t deadline;
     uint32_t sent; /* the stream has everything up to this revision */
 
-    /* History; the thread's while reading. */
-    bool reading;
+    /* History; the thread's while reading, unless it waits for its turn. */
+    bool reading, in_line;
+    struct watcher *behind; /* in line */
     uv_work_t work;
     struct store *store;
     uint64_t uid;
@@ -73,12 +76,23 @@ static void on_deadline_closed(uv_handle_t *handle)
     release(handle->data);
 }
 
+static void leave_line(struct watcher *w)
+{
+    struct watcher **at = &w->service->watch_line;
+
+    while (*at != w)
+        at = &(*at)->behind;
+    *at = w->behind;
+    w->in_line = w->reading = false;
+}
+
 static void end(struct watcher *w, const struct error *err)
 {
     struct service *service = w->service;
     struct watched *watched = w->watched;
     struct call *call = w->call;
 
+    if (w->in_line) leave_line(w);
     if (w->prev)
         w->prev->next = w->next;
     else
@@ -176,13 +190,19 @@ static int hand_over(struct watcher *w, const struct job_decision *decision, str
 }
 
 static void go_on(struct watcher *w);
+static void start_read(struct watcher *w);
 
 static void on_read(uv_work_t *work, int status)
 {
-    struct watcher *w = work->data;
+    struct watcher *w = work->data, *first = w->service->watch_line;
 
     (void)status;
     w->reading = false;
+    w->service->watch_reads--;
+    if (first) {
+        leave_line(first);
+        start_read(first);
+    }
     if (w->call && w->err.status)
         end(w, &w->err);
     else if (w->call)
@@ -190,7 +210,7 @@ static void on_read(uv_work_t *work, int status)
     release(w);
 }
 
-static void read_page(struct watcher *w)
+static void start_read(struct watcher *w)
 {
     struct error err;
 
@@ -203,6 +223,22 @@ static void read_page(struct watcher *w)
     }
     w->holds++;
     w->reading = true;
+    w->service->watch_reads++;
+}
+
+static void read_page(struct watcher *w)
+{
+    struct watcher **last = &w->service->watch_line;
+
+    if (w->service->watch_reads < READS) {
+        start_read(w);
+        return;
+    }
+    while (*last)
+        last = &(*last)->behind;
+    *last = w;
+    w->behind = NULL;
+    w->in_line = w->reading = true;
 }
 
 /* Hands over what was read, as far as the stream takes it; then reads on. */

@@ -1,8 +1,10 @@
 """WatchJob as people use it: server-sent events and Connect streams, live, resumed, cut off, ended."""
+import fcntl
 import json
 import random
 import socket
 import struct
+import termios
 import threading
 import time
 import unittest
@@ -317,6 +319,34 @@ class Events(WatchTest):
         self.assertEqual([d["revision"] for d in slow.decisions(2)], [604, 605])
 
     @unittest.skipIf("tsan" in BINARY, "the peer of a stream that ended has 5 s, too few for ThreadSanitizer's build")
+    def test_others_read_meanwhile(self):
+        """A list does not wait for a page of each of the watchers that read a history."""
+        for _ in range(6):
+            self.d.ok("POST", "/v1/jobs:batchReport", {"reports": [{"job": "l", "loss": 1, "lr": 0.1}] * 500})
+        c = self.d.connection()
+        self.addCleanup(c.close)
+        self.d.request("GET", "/v1/jobs", connection=c)
+        sockets = []
+        for _ in range(150):
+            s = socket.socket()
+            self.addCleanup(s.close)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            s.connect(("127.0.0.1", self.d.port))
+            sockets.append(s)
+        for s in sockets:
+            s.sendall(b"GET /v1/jobs/l:watch?after_revision=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+        def came():
+            return [struct.unpack("i", fcntl.ioctl(s, termios.FIONREAD, b"    "))[0] for s in sockets]
+
+        wait_until(lambda: min(came()) > 0)
+        meanwhile = []
+        while sum(before := came()) < 150 * 100000:
+            self.d.request("GET", "/v1/jobs", connection=c)
+            meanwhile.append(sum(a > b for a, b in zip(came(), before)))
+        self.assertTrue(meanwhile)
+        self.assertLess(min(meanwhile), 75, meanwhile)  # watchers that got on
+
     def test_slow_watchers_are_cut(self):
         self.create("a", **WIDE)
         slow, stuck, frames = (self.watch("a", receive=4096), self.watch("a", receive=4096),
