@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define CHECK_ROOM 10
+#define DETAIL_AT  (6 + CHECK_ROOM + 2)
 #define DIM        "\033[2m"
 
 static const struct {
@@ -25,16 +26,15 @@ static const struct {
 
 static void print(enum verdict verdict, const char *check, const char *detail, const char *remedy)
 {
-    bool colour = paper().colour;
+    struct paper p = paper();
 
-    printf("%s%-4s%s  %-*s  ", colour ? verdicts[verdict].style : "", verdicts[verdict].word,
-           colour ? STYLE_PLAIN : "", CHECK_ROOM, check);
-    put_safe(stdout, detail, 0);
+    printf("%s%-4s%s  %-*s  ", p.colour ? verdicts[verdict].style : "", verdicts[verdict].word,
+           p.colour ? STYLE_PLAIN : "", CHECK_ROOM, check);
+    put_words(stdout, detail, DETAIL_AT, DETAIL_AT, p.width);
     if (remedy) {
-        printf("\n      %*s  ", CHECK_ROOM, "->");
-        put_safe(stdout, remedy, 0);
+        printf("      %*s  ", CHECK_ROOM, "->");
+        put_words(stdout, remedy, DETAIL_AT, DETAIL_AT, p.width);
     }
-    putchar('\n');
     fflush(stdout); /* the next check may take a while */
 }
 

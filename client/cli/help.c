@@ -10,29 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LINE_WIDTH 100
-#define INDENT     6
+#define INDENT  6
+#define SUMMARY 21 /* where what a command does begins */
 
-/* text between words broken into lines, each indented. */
-static void print_wrapped(const char *text, size_t indent)
+static void put_indented(const char *text)
 {
-    size_t column = 0;
-
-    while (*text) {
-        size_t n = strcspn(text, " ");
-        if (column && column + 1 + n > LINE_WIDTH) {
-            putchar('\n');
-            column = 0;
-        }
-        if (column)
-            putchar(' ');
-        else
-            printf("%*s", (int)indent, "");
-        column += (column ? 1 : indent) + n;
-        printf("%.*s", (int)n, text);
-        text += n + strspn(text + n, " ");
-    }
-    putchar('\n');
+    printf("%*s", INDENT, "");
+    put_lines(stdout, text, INDENT, INDENT);
 }
 
 static void print_option(const struct option *o)
@@ -40,7 +24,7 @@ static void print_option(const struct option *o)
     printf("  --%s%s%s", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
     if (o->letter) printf(", -%c%s%s", o->letter, o->argument ? " " : "", o->argument ? o->argument : "");
     putchar('\n');
-    print_wrapped(o->help, INDENT);
+    put_indented(o->help);
 }
 
 static void print_options(const struct command *command, bool own)
@@ -77,7 +61,7 @@ static int print_field(void *arg, const struct field *field)
 
     if (is_argument(command, field)) return 0;
     printf("  --%s %s\n", field->path + field->flag, field_type(field));
-    print_wrapped(docs_of(field->message->short_name, field->desc->name), INDENT);
+    put_indented(docs_of(field->message->short_name, field->desc->name));
     return 0;
 }
 
@@ -88,16 +72,14 @@ static int is_any(void *arg, const struct field *field)
 
 static void help_command(const struct command *command)
 {
-    char usage[100];
+    char usage[100], what[100];
     bool fields = fields_walk(command->request, is_any, (void *)command);
 
     command_usage(command, usage, sizeof(usage));
     printf("Usage: greedylr %s%s\n\n", usage, fields || has_own(command) ? " [--FLAG VALUE]..." : "");
-    if (command->rpc)
-        print_wrapped(docs_of("rpc", command->rpc), 0);
-    else
-        printf("%c%s.\n", toupper((unsigned char)command->summary[0]), command->summary + 1);
-    if (command->about) print_wrapped(command->about, 0);
+    snprintf(what, sizeof(what), "%c%s.", toupper((unsigned char)command->summary[0]), command->summary + 1);
+    put_lines(stdout, command->rpc ? docs_of("rpc", command->rpc) : what, 0, 0);
+    if (command->about) put_lines(stdout, command->about, 0, 0);
     if (fields) {
         printf("\n");
         put_heading(stdout, "Flags (lists with commas or as JSON; dashes are as good as underscores):");
@@ -116,19 +98,24 @@ static void help_all(void)
     const struct command *all = commands(&n);
     char usage[100];
 
-    puts("Usage: greedylr COMMAND [ARGUMENT]... [--FLAG VALUE]...\n\n"
-         "Talks to greedylrd, which decides the learning rates of training jobs.\n");
+    puts("Usage: greedylr COMMAND [ARGUMENT]... [--FLAG VALUE]...\n");
+    put_lines(stdout, "Talks to greedylrd, which decides the learning rates of training jobs.", 0, 0);
+    putchar('\n');
     put_heading(stdout, "Commands:");
     for (size_t i = 0; i < n; i++) {
         command_usage(&all[i], usage, sizeof(usage));
-        printf("  %-17s  %s\n", usage, all[i].summary);
+        printf("  %-17s  ", usage);
+        put_lines(stdout, all[i].summary, SUMMARY, SUMMARY);
     }
     puts("");
     put_heading(stdout, "Flags of every command (greedylr help COMMAND lists its own):");
     print_options(NULL, false);
-    puts("\nExit status: 0 done, 1 the daemon refused or the output cannot be written, 2 usage, 3 no answer "
-         "from the\n"
-         "daemon, 4 there is no such job or step.");
+    putchar('\n');
+    put_lines(stdout,
+              "Exit status: 0 done, 1 the daemon refused or the output cannot be written, 2 usage, 3 no "
+              "answer from "
+              "the daemon, 4 there is no such job or step.",
+              0, 0);
 }
 
 int run_help(const struct invocation *in)

@@ -1,11 +1,15 @@
 /* A terminal is asked each time: it may have another size by now. */
 #include "cli/paper.h"
 
+#include "cli/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#define LINE_WIDTH 100
 
 static const struct {
     const char *word, *style;
@@ -82,9 +86,18 @@ const char *word_style(const char *word)
     return NULL;
 }
 
+void put_lines(FILE *out, const char *text, size_t at, size_t indent)
+{
+    size_t width = paper().width;
+
+    put_words(out, text, at, indent, width && width < LINE_WIDTH ? width : LINE_WIDTH);
+}
+
 void put_heading(FILE *out, const char *text)
 {
-    bool colour = paper().colour;
+    struct paper p = paper();
 
-    fprintf(out, "%s%s%s\n", colour ? STYLE_BOLD : "", text, colour ? STYLE_PLAIN : "");
+    fputs(p.colour ? STYLE_BOLD : "", out);
+    put_words(out, text, 0, 0, p.width);
+    fputs(p.colour ? STYLE_PLAIN : "", out);
 }

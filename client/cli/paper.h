@@ -28,6 +28,9 @@ bool paper_has_progress(void);
 /* How an action or a state is written where there are colours; NULL: as everything else. */
 const char *word_style(const char *word);
 
+/* Prose in lines as wide as the terminal, at most 100 characters; as put_words in text.h. */
+void put_lines(FILE *out, const char *text, size_t at, size_t indent);
+
 /* A line that introduces what follows. */
 void put_heading(FILE *out, const char *text);
 

@@ -1,5 +1,6 @@
 /* Rows and summary of a replay.  Ratios are those of the first group; a rate of 0 has none. */
 #include "cli/call.h"
+#include "cli/paper.h"
 #include "cli/replay.h"
 #include "cli/settings.h"
 #include "cli/simulate.h"
@@ -103,8 +104,8 @@ static void add_cell(struct table *table, const json_t *decision, const char *na
 static void show_table(const struct replay *r)
 {
     static const struct column columns[] = {
-        {"STEP", true, 7},      {"VALUE", true, 9}, {"RECORDED", false, 8}, {"LR", true, 10},
-        {"REPLAYED", false, 8}, {"LR", true, 10},   {"RATIO", true, 0},
+        {"STEP", true, 7, 0},      {"VALUE", true, 9, 1}, {"RECORDED", false, 8, 2}, {"LR", true, 10, 0},
+        {"REPLAYED", false, 8, 2}, {"LR", true, 10, 0},   {"RATIO", true, 0, 0},
     };
     struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
 
@@ -279,5 +280,5 @@ void replay_show_summary(const struct replay *r)
     fprintf(out, "Recorded: raises %zu, cuts %zu, resets %zu; replayed: raises %zu, cuts %zu, resets %zu\n",
             r->raises[0], r->cuts[0], r->resets[0], r->raises[1], r->cuts[1], r->resets[1]);
     print_apart(out, r);
-    fputs(WHAT_IF_NOTE "\n", out);
+    put_words(out, WHAT_IF_NOTE, 0, 0, paper().width);
 }

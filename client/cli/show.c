@@ -12,14 +12,14 @@
 #include <string.h>
 
 static const struct column decision_columns[] = {
-    {"REVISION", true, 0}, {"ATTEMPT", true, 0}, {"STEP", true, 7}, {"ACTION", false, 8},
-    {"LR", true, 10},      {"VALUE", true, 9},   {"BEST", true, 9}, {"REASON", false, 0},
+    {"REVISION", true, 0, 2}, {"ATTEMPT", true, 0, 1}, {"STEP", true, 7, 0}, {"ACTION", false, 8, 0},
+    {"LR", true, 10, 0},      {"VALUE", true, 9, 4},   {"BEST", true, 9, 3}, {"REASON", false, 0, 0},
 };
 static const struct column job_columns[] = {
-    {"JOB", false, 0}, {"STATUS", false, 8}, {"ATTEMPT", true, 0},  {"STEP", true, 0},
-    {"LR", true, 0},   {"BEST", true, 0},    {"CHANGED", false, 0},
+    {"JOB", false, 0, 0}, {"STATUS", false, 8, 3}, {"ATTEMPT", true, 0, 1},  {"STEP", true, 0, 0},
+    {"LR", true, 0, 0},   {"BEST", true, 0, 2},    {"CHANGED", false, 0, 0},
 };
-static const struct column leaf_columns[] = {{NULL, false, 0}, {NULL, false, 0}};
+static const struct column leaf_columns[] = {{NULL, false, 0, 0}, {NULL, false, 0, 0}};
 #define COLUMNS(columns) columns, sizeof(columns) / sizeof(columns[0])
 
 /* ---- cells ---- */

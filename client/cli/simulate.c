@@ -4,6 +4,7 @@
 
 #include "cli/call.h"
 #include "cli/losses.h"
+#include "cli/paper.h"
 #include "cli/picture.h"
 #include "cli/run.h"
 #include "cli/show.h"
@@ -116,7 +117,10 @@ int run_simulate(const struct invocation *in)
         if (!rc && picture_wanted(in)) rc = draw(in, t, reply.body);
         transport_reply_clear(&reply);
     }
-    if (!rc && in->output == OUTPUT_TABLE) puts("\n" WHAT_IF_NOTE);
+    if (!rc && in->output == OUTPUT_TABLE) {
+        putchar('\n');
+        put_words(stdout, WHAT_IF_NOTE, 0, 0, paper().width);
+    }
     if (!rc) rc = finish_output();
     transport_free(t);
     return rc;

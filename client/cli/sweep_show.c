@@ -1,4 +1,5 @@
 /* Rows of a sweep, in order and in every format. */
+#include "cli/paper.h"
 #include "cli/simulate.h"
 #include "cli/sweep.h"
 #include "cli/table.h"
@@ -13,14 +14,15 @@
 static const struct number {
     const char *name, *head;
     size_t offset;
+    int spare; /* as in table.h */
 } numbers[] = {
-    {"final", "FINAL", offsetof(struct sweep_row, final)},
-    {"min", "MIN", offsetof(struct sweep_row, min)},
-    {"max", "MAX", offsetof(struct sweep_row, max)},
-    {"raises", "RAISES", offsetof(struct sweep_row, raises)},
-    {"cuts", "CUTS", offsetof(struct sweep_row, cuts)},
-    {"resets", "RESETS", offsetof(struct sweep_row, resets)},
-    {"plateaued", "PLATEAUED", offsetof(struct sweep_row, plateaued)},
+    {"final", "FINAL", offsetof(struct sweep_row, final), 0},
+    {"min", "MIN", offsetof(struct sweep_row, min), 3},
+    {"max", "MAX", offsetof(struct sweep_row, max), 3},
+    {"raises", "RAISES", offsetof(struct sweep_row, raises), 2},
+    {"cuts", "CUTS", offsetof(struct sweep_row, cuts), 2},
+    {"resets", "RESETS", offsetof(struct sweep_row, resets), 1},
+    {"plateaued", "PLATEAUED", offsetof(struct sweep_row, plateaued), 0},
 };
 #define NUMBERS (sizeof(numbers) / sizeof(numbers[0]))
 
@@ -121,10 +123,10 @@ static void show_table(const struct sweep *s)
         for (; s->axes[i].name[k]; k++)
             heads[i][k] = (char)toupper((unsigned char)s->axes[i].name[k]);
         heads[i][k] = '\0';
-        columns[i] = (struct column){heads[i], true, 0};
+        columns[i] = (struct column){heads[i], true, 0, 0};
     }
     for (size_t i = 0; i < NUMBERS; i++)
-        columns[s->n_axes + i] = (struct column){numbers[i].head, true, 0};
+        columns[s->n_axes + i] = (struct column){numbers[i].head, true, 0, numbers[i].spare};
     struct table *table = table_new(columns, n);
     for (size_t r = 0; r < s->n; r++) {
         for (size_t i = 0; i < s->n_axes; i++)
@@ -137,7 +139,8 @@ static void show_table(const struct sweep *s)
     }
     table_print(table);
     table_free(table);
-    printf("\n%zu values.  " WHAT_IF_NOTE "\n", json_array_size(s->values));
+    printf("\n%zu values.\n", json_array_size(s->values));
+    put_words(stdout, WHAT_IF_NOTE, 0, 0, paper().width);
 }
 
 static void show_csv(const struct sweep *s)

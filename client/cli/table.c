@@ -1,4 +1,6 @@
-/* Cells are kept until they are printed, so that a column is as wide as its widest cell. */
+/* Cells are kept until they are printed, so that a column is as wide as its widest cell.  On a terminal the
+ * last column has what is left of the line; where that is not enough, columns that can be spared are left
+ * out. */
 #include "cli/table.h"
 
 #include "cli/paper.h"
@@ -9,7 +11,9 @@
 
 #define COLUMNS_MAX 24
 #define GAP         2
-#define NARROW      20 /* the last column is never cut below this */
+#define WANTED      27 /* columns are left out until the last one has this, or what its widest cell needs */
+#define NARROW      12 /* it is never cut below this */
+#define SPARES      5
 
 struct table {
     const struct column *columns;
@@ -17,7 +21,7 @@ struct table {
     struct paper paper;
     char **cells;
     size_t filled, cap;
-    bool headed;
+    bool headed, fitted, left_out[COLUMNS_MAX];
 };
 
 struct table *table_new(const struct column *columns, size_t n)
@@ -76,13 +80,34 @@ static const char *style_of(const struct table *t, const char *text)
     return t->paper.colour ? word_style(text) : NULL;
 }
 
+/* Where the last column begins. */
+static size_t start_of_last(const struct table *t)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i + 1 < t->n; i++)
+        start += t->left_out[i] ? 0 : t->width[i] + GAP;
+    return start;
+}
+
+static void fit(struct table *t)
+{
+    size_t last = t->width[t->n - 1], wanted = last < WANTED ? last : WANTED;
+
+    for (int spare = 1; spare <= SPARES && start_of_last(t) + wanted > t->paper.width; spare++) {
+        for (size_t i = 0; i + 1 < t->n; i++)
+            t->left_out[i] = t->left_out[i] || t->columns[i].spare == spare;
+    }
+}
+
 static void print_row(const struct table *t, char *const *cells)
 {
     size_t start = 0, used = t->n;
 
-    while (used > 1 && cells && !*cells[used - 1])
+    while (used > 1 && (t->left_out[used - 1] || (cells && !*cells[used - 1])))
         used--;
     for (size_t i = 0; i < used; i++) {
+        if (t->left_out[i]) continue;
         const char *text = cells ? cells[i] : t->columns[i].head;
         const char *style = cells ? style_of(t, text) : t->paper.colour ? STYLE_BOLD : NULL;
         print_cell(t, i, start, text, style);
@@ -95,6 +120,8 @@ static void print_row(const struct table *t, char *const *cells)
 
 void table_print(struct table *t)
 {
+    if (!t->fitted && t->paper.width) fit(t);
+    t->fitted = true;
     if (!t->headed && t->columns[0].head) print_row(t, NULL);
     t->headed = true;
     for (size_t i = 0; i + t->n <= t->filled; i += t->n)

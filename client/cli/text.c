@@ -192,12 +192,10 @@ size_t text_width(const char *text)
     return n;
 }
 
-void put_safe(FILE *out, const char *text, size_t width)
+/* At most that many characters of the text up to end. */
+static void put_characters(FILE *out, const char *text, const char *end, size_t left)
 {
-    bool cut = width && text_width(text) > width;
-    size_t left = cut ? (width > 3 ? width - 3 : 0) : (size_t)-1;
-
-    for (; *text; text++) {
+    for (; text < end; text++) {
         unsigned char c = (unsigned char)*text;
         /* C0 and DEL; C1, which is two bytes in UTF-8. */
         bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[1] < 0xa0 && text[1]);
@@ -205,5 +203,34 @@ void put_safe(FILE *out, const char *text, size_t width)
         fputc(control ? '?' : c, out);
         if (control && c == 0xc2) text++;
     }
+}
+
+void put_safe(FILE *out, const char *text, size_t width)
+{
+    bool cut = width && text_width(text) > width;
+
+    put_characters(out, text, text + strlen(text), cut ? (width > 3 ? width - 3 : 0) : (size_t)-1);
     if (cut) fputs(width >= 3 ? "..." : "", out);
+}
+
+void put_words(FILE *out, const char *text, size_t at, size_t indent, size_t width)
+{
+    bool first = true;
+
+    for (size_t n; *text; text += n + strspn(text + n, " "), first = false) {
+        size_t characters = 0;
+        n = strcspn(text, " ");
+        for (size_t i = 0; i < n; i++)
+            characters += !is_continuation(text[i]);
+        if (!first && width && at + 1 + characters > width) {
+            fprintf(out, "\n%*s", (int)indent, "");
+            at = indent;
+        } else if (!first) {
+            fputc(' ', out);
+            at++;
+        }
+        put_characters(out, text, text + n, (size_t)-1);
+        at += characters;
+    }
+    fputc('\n', out);
 }

@@ -48,5 +48,8 @@ size_t text_width(const char *text);
 /* Writes at most width characters of text (0: all of it), control characters as '?', so that what a daemon
  * sends cannot drive a terminal.  Text that is cut ends with "...". */
 void put_safe(FILE *out, const char *text, size_t width);
+/* Writes text, as safe as that, broken between words into lines of width characters (0: one line); the first
+ * begins at column at, the others are indented, and the last one ends. */
+void put_words(FILE *out, const char *text, size_t at, size_t indent, size_t width);
 
 #endif

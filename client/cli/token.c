@@ -290,9 +290,9 @@ static json_t *read_lines(const char *text)
 static int list(const struct invocation *in, struct token_file *file)
 {
     static const struct column columns[] = {
-        {"ID", false, 0},      {"ROLE", false, 0},    {"PREFIX", false, 0},
-        {"JOBS", true, 0},     {"REQUESTS", true, 0}, {"ROUNDS", true, 0},
-        {"WATCHERS", true, 0}, {"CREATED", false, 0}, {"NOTE", false, 0}};
+        {"ID", false, 0, 0},      {"ROLE", false, 0, 0},    {"PREFIX", false, 0, 0},
+        {"JOBS", true, 0, 5},     {"REQUESTS", true, 0, 4}, {"ROUNDS", true, 0, 3},
+        {"WATCHERS", true, 0, 2}, {"CREATED", false, 0, 1}, {"NOTE", false, 0, 0}};
     static const char *const names[] = {"id",     "role",     "prefix",  "jobs", "requests",
                                         "rounds", "watchers", "created", "note"};
     json_t *rows = read_lines(token_file_text(file)), *row;

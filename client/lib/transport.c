@@ -22,6 +22,7 @@
 #define STREAM_SILENCE_MS  60000 /* the daemon's comments come every 15 s */
 #define CONNECT_TIMEOUT_MS 10000L
 #define STREAM_AGAIN       (-2)
+#define EXPECT_FROM        (256u * 1024) /* below it the daemon reads what it refuses */
 
 struct transport {
     CURL *curl;
@@ -248,10 +249,18 @@ static bool add_header(struct curl_slist **headers, const char *text)
     return longer;
 }
 
-static bool add_headers(struct transport *t, struct curl_slist **headers, const char *accept, bool body)
+/* A large body waits for the daemon to want it: what is on its way when the daemon refuses and closes would
+ * break the connection before the refusal is read. */
+static const char *expectation(const char *body)
+{
+    return body && strlen(body) >= EXPECT_FROM ? "Expect: 100-continue" : "Expect:";
+}
+
+static bool add_headers(struct transport *t, struct curl_slist **headers, const char *accept,
+                        const char *body)
 {
     char *text = join("Accept: ", accept);
-    bool done = text && add_header(headers, text) && add_header(headers, "Expect:") &&
+    bool done = text && add_header(headers, text) && add_header(headers, expectation(body)) &&
                 (!body || add_header(headers, "Content-Type: application/json")) &&
                 (!t->credentials.authorization || add_header(headers, t->credentials.authorization));
 
@@ -492,7 +501,7 @@ static int stream_once(struct transport *t, const char *path, const char *last_e
     int result = -1;
     char *url = join(t->base, path), *resume = last_event_id ? join("Last-Event-ID: ", last_event_id) : NULL;
 
-    if (!url || (last_event_id && !resume) || !add_headers(t, &headers, "text/event-stream", false) ||
+    if (!url || (last_event_id && !resume) || !add_headers(t, &headers, "text/event-stream", NULL) ||
         (resume && !add_header(&headers, resume))) {
         fail_with(t->error, sizeof t->error, "out of memory");
         goto done;

@@ -18,7 +18,7 @@ import subprocess
 import termios
 import time
 
-from test_cli import GREEDYLR, SIGNS, environment
+from cli_help import GREEDYLR, SIGNS, environment
 
 PIECE = re.compile(rb"\x1b\[[?0-9;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+|\x1b")
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"

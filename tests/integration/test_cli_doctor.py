@@ -14,7 +14,7 @@ from certificates import Authority
 from faults import FaultyDaemon
 from harness import BINARY, Daemon, wait_until
 from terminal import Terminal
-from test_cli import run
+from cli_help import run
 from test_tls import SecureDaemon
 
 CHECKS = ["address", "proxy", "name", "connection", "tls", "daemon", "clock", "versions", "store", "ready", "token", "disk"]

@@ -5,7 +5,7 @@ import tempfile
 import threading
 import unittest
 
-from test_cli import run
+from cli_help import run
 
 COMMANDS = (("report", "a", "--step", "1", "--loss", "1"), ("lr", "a"), ("lr", "a", "-o", "json"), ("get", "a"), ("list",), ("history", "a"),
             ("export", "a"), ("delete", "a", "--yes"), ("fork", "a", "b"), ("simulate", "--lr", "0.1", "--losses", "1,2"),

@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 import faults
-from test_cli import GREEDYLR, CliTest, environment
+from cli_help import GREEDYLR, CliTest, environment
 
 RUNS = 25
 

@@ -7,7 +7,7 @@ import unittest
 import xml.etree.ElementTree as ElementTree
 
 from terminal import ENDING, ENTER, Terminal
-from test_cli import CliTest, run
+from cli_help import CliTest, run
 
 
 class Plot(CliTest):

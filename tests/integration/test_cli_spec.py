@@ -8,7 +8,7 @@ import tempfile
 import threading
 import unittest
 
-from test_cli import MESSAGES, leaves, run
+from cli_help import MESSAGES, leaves, run
 
 JOB = {"job": "a", "uid": "0", "revision": 0, "spec": {"job": "a", "lr": [1], "shadow": [{"name": "p", "plateau": {"factor": 0.8}}]},
        "state": {"lr": 0, "lrs": [0, 0.5], "shadow": [{"name": "p", "state": {"lr": 1, "lrs": [1, 0.1]}}, {"name": "q", "state": {"lrs": [0, 5e-324]}}]}}

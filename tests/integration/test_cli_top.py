@@ -6,7 +6,7 @@ import re
 import unittest
 
 from terminal import ENDING, Terminal
-from test_cli import CliTest, run
+from cli_help import CliTest, run
 
 HEADS = ["JOB", "STATUS", "STEP", "VALUE", "BEST", "LR", "CHANGE", "LAST", "ROUND"]
 

@@ -12,9 +12,8 @@ import threading
 import unittest
 import xml.etree.ElementTree as ElementTree
 
-import test_cli
 from test_cli_liars import Liar
-from test_cli import GREEDYLR, MAN, CliTest, environment, run
+from cli_help import GREEDYLR, MAN, CliTest, environment, run
 
 NOTE = "not how the model would have trained"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -416,7 +415,7 @@ class Sweep(CliTest):
     def test_progress_is_for_terminals(self):
         path = self.file("many", "".join("%d\n" % i for i in range(3000)))
         args = ("sweep", "--losses", path, "--lr", "1", "--set", "patience=" + ",".join(map(str, range(30))))
-        code, shown = test_cli.Output.terminal(self, *args)
+        code, shown = self.terminal(*args)
         self.assertEqual(code, 0)
         self.assertRegex(shown, r"\r\x1b\[K\[#* *\] \d+ of 30 settings")
         self.cli(*args)  # nothing on standard error

@@ -5,7 +5,7 @@ import unittest
 
 from harness import DaemonTest
 from python_help import RunTest, needs, patient
-from test_cli import run
+from cli_help import run
 from test_clib import Driver
 
 import greedylr
