@@ -198,6 +198,7 @@ install: $(BUILD)/greedylrd $(BUILD)/greedylr $(COMPLETIONS) $(LIB_A) $(LIB_SO)
 	  -e 's|@VERSION@|$(VERSION)|' client/lib/libgreedylr.pc.in >$(BUILD)/libgreedylr.pc
 	install -D -m 644 $(BUILD)/libgreedylr.pc $(DESTDIR)$(LIBDIR)/pkgconfig/libgreedylr.pc
 	install -D -m 644 client/lib/libgreedylr.3 $(DESTDIR)$(MANDIR)/man3/libgreedylr.3
+	ln -sf libgreedylr.3 $(DESTDIR)$(MANDIR)/man3/greedylr.3
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/greedylrd $(DESTDIR)$(UNITDIR)/greedylrd.socket \
@@ -205,7 +206,7 @@ uninstall:
 	  $(DESTDIR)$(MANDIR)/man8/greedylrd.8 $(DESTDIR)$(PREFIX)/bin/greedylr \
 	  $(DESTDIR)$(MANDIR)/man1/greedylr.1 $(DESTDIR)$(BASHDIR)/greedylr $(DESTDIR)$(ZSHDIR)/_greedylr $(DESTDIR)$(INCLUDEDIR)/greedylr.h \
 	  $(addprefix $(DESTDIR)$(LIBDIR)/libgreedylr.,a so so.$(SOVERSION) so.$(VERSION)) \
-	  $(DESTDIR)$(LIBDIR)/pkgconfig/libgreedylr.pc $(DESTDIR)$(MANDIR)/man3/libgreedylr.3
+	  $(DESTDIR)$(LIBDIR)/pkgconfig/libgreedylr.pc $(addprefix $(DESTDIR)$(MANDIR)/man3/,libgreedylr.3 greedylr.3)
 
 # systemd/deb.sh builds them from a copy of the sources, with systemd/debian as its debian directory.
 deb:

@@ -19,6 +19,16 @@ static void put_indented(const char *text)
     put_lines(stdout, text, INDENT, INDENT);
 }
 
+/* A heading, broken into lines as everything here. */
+static void put_title(const char *text)
+{
+    bool colour = paper().colour;
+
+    fputs(colour ? STYLE_BOLD : "", stdout);
+    put_lines(stdout, text, 0, 0);
+    fputs(colour ? STYLE_PLAIN : "", stdout);
+}
+
 static void print_option(const struct option *o)
 {
     printf("  --%s%s%s", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
@@ -82,13 +92,13 @@ static void help_command(const struct command *command)
     if (command->about) put_lines(stdout, command->about, 0, 0);
     if (fields) {
         printf("\n");
-        put_heading(stdout, "Flags (lists with commas or as JSON; dashes are as good as underscores):");
+        put_title("Flags (lists with commas or as JSON; dashes are as good as underscores):");
         fields_walk(command->request, print_field, (void *)command);
     }
     if (!fields && has_own(command)) putchar('\n');
     print_options(command, true);
     printf("\n");
-    put_heading(stdout, "Flags of every command:");
+    put_title("Flags of every command:");
     print_options(command, false);
 }
 
@@ -101,14 +111,14 @@ static void help_all(void)
     puts("Usage: greedylr COMMAND [ARGUMENT]... [--FLAG VALUE]...\n");
     put_lines(stdout, "Talks to greedylrd, which decides the learning rates of training jobs.", 0, 0);
     putchar('\n');
-    put_heading(stdout, "Commands:");
+    put_title("Commands:");
     for (size_t i = 0; i < n; i++) {
         command_usage(&all[i], usage, sizeof(usage));
         printf("  %-17s  ", usage);
         put_lines(stdout, all[i].summary, SUMMARY, SUMMARY);
     }
     puts("");
-    put_heading(stdout, "Flags of every command (greedylr help COMMAND lists its own):");
+    put_title("Flags of every command (greedylr help COMMAND lists its own):");
     print_options(NULL, false);
     putchar('\n');
     put_lines(stdout,

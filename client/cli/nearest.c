@@ -1,5 +1,5 @@
-/* Nearness is the number of letters to change, add or leave out; words of which only the end or the beginning
- * was given are near too. */
+/* Nearness is the number of letters to change, add, leave out or swap with the next; words of which only the
+ * end or the beginning was given are near too. */
 #include "cli/nearest.h"
 
 #include "cli/text.h"
@@ -14,25 +14,33 @@ void nearest_begin(struct nearest *n, const char *word)
     *n = (struct nearest){.word = word, .distance = FAR};
 }
 
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+static bool same_letter(char a, char b)
+{
+    return a == b || (a == '-' && b == '_');
+}
+
+/* By rows of which three are kept: two letters that changed places reach back over one. */
 static unsigned letters_apart(const char *a, const char *b)
 {
-    unsigned row[NEAREST_MAX + 1], la = (unsigned)strlen(a), lb = (unsigned)strlen(b);
+    unsigned rows[3][NEAREST_MAX + 1], la = (unsigned)strlen(a), lb = (unsigned)strlen(b);
 
     for (unsigned j = 0; j <= lb; j++)
-        row[j] = j;
+        rows[0][j] = j;
     for (unsigned i = 1; i <= la; i++) {
-        unsigned diagonal = row[0];
+        unsigned *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
         row[0] = i;
         for (unsigned j = 1; j <= lb; j++) {
-            bool same = a[i - 1] == b[j - 1] || (a[i - 1] == '-' && b[j - 1] == '_');
-            unsigned best = diagonal + !same;
-            diagonal = row[j];
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            row[j] = best;
+            row[j] = least(above[j - 1] + !same_letter(a[i - 1], b[j - 1]), least(above[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) && same_letter(a[i - 2], b[j - 1]))
+                row[j] = least(row[j], before[j - 2] + 1);
         }
     }
-    return row[lb];
+    return rows[la % 3][lb];
 }
 
 static unsigned apart(const char *word, const char *candidate)

@@ -95,9 +95,7 @@ void put_lines(FILE *out, const char *text, size_t at, size_t indent)
 
 void put_heading(FILE *out, const char *text)
 {
-    struct paper p = paper();
+    bool colour = paper().colour;
 
-    fputs(p.colour ? STYLE_BOLD : "", out);
-    put_words(out, text, 0, 0, p.width);
-    fputs(p.colour ? STYLE_PLAIN : "", out);
+    fprintf(out, "%s%s%s\n", colour ? STYLE_BOLD : "", text, colour ? STYLE_PLAIN : "");
 }

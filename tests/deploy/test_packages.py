@@ -306,7 +306,7 @@ class Runs(OnMachine):
         out = self.m.run("cd /tmp; python3 -c 'import greedylr\n"
                          "from importlib.metadata import version\nprint(version(\"greedylr\"))'").stdout
         self.assertEqual(out.strip(), field(package("greedylrd"), "Version").split("-")[0])
-        self.m.run("test -f /usr/share/man/man8/greedylrd.8.gz")
+        self.m.run("cd /usr/share/man && zgrep -q greedylrd man8/greedylrd.8.gz && zgrep -q glr_report man3/greedylr.3.gz")
 
     def test_the_unit_is_what_systemd_says_is_safe(self):
         text = self.m.run("systemctl show greedylrd.service -p NeedDaemonReload -p LoadError; "

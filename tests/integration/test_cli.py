@@ -10,7 +10,6 @@ import stat
 import subprocess
 import tempfile
 import threading
-import time
 import unittest
 
 from cli_help import GREEDYLR, MAN, MESSAGES, REQUESTS, CliTest, commands, environment, leaves, run
@@ -382,7 +381,7 @@ class Watch(CliTest):
 class Refusals(CliTest):
     def test_usage(self):
         for args, words in (
-                ((), "a command"), (("repot", "x"), "mean report?"), (("hist",), "mean history?"), (("zzzzzz",), "no such command"),
+                ((), "a command"), (("repot", "x"), "mean report?"), (("hist",), "mean history?"), (("plto", "x"), "mean plot?"), (("lsit",), "mean list?"), (("zzzzzz",), "no such command"),
                 (("report", "x", "--los", "1"), "mean --loss?"), (("create", "x", "--patience", "1"), "mean --greedy.patience?"),
                 (("create", "x", "--greedy.min-lt", "1"), "mean --greedy.min_lr?"), (("list", "--qqqqqqq"), "no such flag"),
                 (("--lr", "1", "create"), "in front of a command"), (("get",), "JOB is missing"), (("fork", "x"), "NEW is missing"),

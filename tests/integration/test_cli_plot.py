@@ -31,6 +31,8 @@ class Plot(CliTest):
         self.assertTrue(shown.startswith("j, active: step 60, rate %.4g, value " % state["lr"]), shown)
         self.assertIn(", best %.4g at %d\n" % (state["best"], state["best_step"]), shown)
         self.assertTrue(shown.isascii())
+        for heading in ("value", "rate (log)"):  # above their axes
+            self.assertIn("\n" + " " * 11 + heading + "\n", shown)
         self.assertNotIn("\x1b", shown)
         done = [d["action"] for d in self.d.decisions("j")]
         self.assertIn("^ raises %d   v cuts %d\n" % (done.count("raise"), done.count("cut")), shown)

@@ -733,7 +733,7 @@ class Package(unittest.TestCase):
             env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "BUILD"))}
             subprocess.run(make + ["install"], check=True, capture_output=True, env=env)
             for path in ("include/greedylr.h", "lib/libgreedylr.a", "lib/libgreedylr.so", "lib/libgreedylr.so.0",
-                         "lib/pkgconfig/libgreedylr.pc", "share/man/man3/libgreedylr.3"):
+                         "lib/pkgconfig/libgreedylr.pc", "share/man/man3/libgreedylr.3", "share/man/man3/greedylr.3"):
                 self.assertTrue(os.path.exists(os.path.join(folder, "usr", path)), path)
             env.update(PKG_CONFIG_PATH=folder + "/usr/lib/pkgconfig", PKG_CONFIG_SYSROOT_DIR=folder)
             flags = subprocess.run(["pkg-config", "--cflags", "--libs", "libgreedylr"], capture_output=True, text=True,
