@@ -84,7 +84,7 @@ help:
 	@echo 'make coverage    lines and branches that the tests reach; TESTS=test_x.py chooses of the integration tests'
 	@echo 'make cppcheck    static analysis, a part of make check; make tidy: clang-tidy of what changed since it was clean'
 	@echo 'make compare     trains models on real data with GreedyLR and other schedules and says which end lower (half an'
-	@echo '                 hour); compare-quick shows how it works (a minute); SEEDS=0-9 and CELLS=digits,adam choose'
+	@echo '                 hour); compare-quick shows how it works (a minute); SEEDS=0-9, CELLS=digits,adam, ARMS=... choose'
 	@echo 'make nmf         factorises a matrix by SGD under a bound that it computes, with six schedules (a minute)'
 	@echo 'make deps        install the Debian packages that are missing'
 	@echo 'make install     binary, library, header, pkg-config file, systemd units and man pages; DESTDIR and PREFIX as'
@@ -358,7 +358,7 @@ coverage:
 
 # tests/bench/README.md.  SEEDS (0-9) and CELLS (a number, or words such as digits,adam) choose, MINUTES ends early.
 compare: COMPARE_ARGS := --out $(BUILD)/compare $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(CELLS),--cells '$(CELLS)') \
-                         $(if $(MINUTES),--minutes $(MINUTES))
+                         $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ARMS),--arms '$(ARMS)')
 compare-quick: COMPARE_ARGS := --out $(BUILD)/compare-quick --seeds 0-2 --cells 9 --no-lengths
 compare compare-quick:
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_COMPARE)

@@ -5,10 +5,11 @@ Schedules of a known length are given it, and end where their users let them end
 
 
 class Arm:
-    """spec(lr, n): the job's spec without job and lr.  live: its rates depend on the reports."""
+    """spec(lr, n): the job's spec without job and lr.  live: its rates depend on the reports.  rule: it is a reference
+    line, which moves itself (reference.py), and its spec is what it begins with."""
 
-    def __init__(self, name, what, spec, live):
-        self.name, self.what, self.spec, self.live = name, what, spec, live
+    def __init__(self, name, what, spec, live, rule=None):
+        self.name, self.what, self.spec, self.live, self.rule = name, what, spec, live, rule
 
 
 def count(name, what, spec):
@@ -74,6 +75,13 @@ CONTROL = [
 ]
 
 
+# The small trained model, and what the article compares GreedyLR with: these see gradients or losses of steps.
+LEARNED = [live("learned", "the policy learned, told the length", lambda lr, n: {"learned": {"total_reports": n}})]
+REFERENCE = [Arm(name, what, lambda lr, n: {"constant": {}}, False, rule) for name, what, rule in (
+    ("hypergradient", "reference: hypergradient descent, one rate; sees gradients", "hypergradient"),
+    ("hypergradient, each", "reference: hypergradient descent, a rate per parameter; sees gradients", "hypergradient each"),
+    ("Armijo", "reference: stochastic Armijo line search; sees the losses of steps", "armijo"))]
+
 # What the search on seeds of its own tried: first one change at a time, then those that helped together.
 CHANGES = {
     "": {}, "factor .7": {"factor": 0.7}, "factor .9": {"factor": 0.9}, "patience 1": {"patience": 1},
@@ -110,7 +118,8 @@ CANDIDATES = [
          greedy(ramp=0.05, factor=0.9, anneal=0.2)),
 ]
 SETS = {
-    "full": CLASSIC + GREEDY + CANDIDATES + CONTROL,
+    "full": CLASSIC + GREEDY + CANDIDATES + CONTROL + LEARNED + REFERENCE,
+    "references": CLASSIC + GREEDY[:1] + LEARNED + REFERENCE,
     "tune1": CLASSIC + [candidate(words, fraction) for fraction in (0, 1) for words in CHANGES],
     "tune2": CLASSIC + [candidate(*what) for what in TOGETHER],
 }

@@ -71,29 +71,37 @@ class SGD:
     def __init__(self, networks):
         self.networks = networks
 
+    def directions(self, gradients):
+        """What a step of rate 1 takes off every parameter."""
+        return gradients
+
     def step(self, gradients, rates):
-        for i, (p, g) in enumerate(zip(self.networks.params, gradients)):
-            p.addcmul_(g, self.networks.spread(rates, i), value=-1)
+        """Returns the directions."""
+        found = self.directions(gradients)
+        for i, (p, d) in enumerate(zip(self.networks.params, found)):
+            p.addcmul_(d, self.networks.spread(rates, i), value=-1)
+        return found
 
 
-class Adam:
+class Adam(SGD):
     """torch.optim.Adam with its defaults, one rate per network."""
 
     def __init__(self, networks, betas=(0.9, 0.999), eps=1e-8):
-        self.networks, self.betas, self.eps, self.t = networks, betas, eps, 0
+        super().__init__(networks)
+        self.betas, self.eps, self.t = betas, eps, 0
         self.m = [torch.zeros_like(p) for p in networks.params]
         self.v = [torch.zeros_like(p) for p in networks.params]
 
-    def step(self, gradients, rates):
+    def directions(self, gradients):
         self.t += 1
         b1, b2 = self.betas
-        rates = rates / (1 - b1 ** self.t)
-        root = (1 - b2 ** self.t) ** 0.5
-        for i, (p, g, m, v) in enumerate(zip(self.networks.params, gradients, self.m, self.v)):
+        root, found = (1 - b2 ** self.t) ** 0.5, []
+        for g, m, v in zip(gradients, self.m, self.v):
             m.mul_(b1).add_(g, alpha=1 - b1)
             v.mul_(b2).addcmul_(g, g, value=1 - b2)
-            denominator = v.sqrt().div_(root).add_(self.eps)
-            p.addcmul_(torch.div(m, denominator, out=denominator), self.networks.spread(rates, i), value=-1)
+            denominator = v.sqrt().div_(root).add_(self.eps).mul_(1 - b1 ** self.t)
+            found.append(torch.div(m, denominator, out=denominator))
+        return found
 
 
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}

@@ -7,6 +7,7 @@ import torch
 from batch import OPTIMIZERS, Networks
 from noise import Noise, take
 from rates import Rates
+from reference import LINES
 from tasks import TASKS, Task
 
 EVERY = 5  # reports between two looks at the score
@@ -39,25 +40,36 @@ class Fixed:
         pass
 
 
-def train(task, optimizer, noise, rates, arms, reports, steps):
-    """Trains; returns the Cell.  A score that is no number, or above it, counts as ten times that of no training."""
+def train(task, optimizer, noise, rates, arms, reports, steps, references=()):
+    """Trains; returns the Cell.  A score that is no number, or above it, counts as ten times that of no training.
+
+    references: (arm, rule, lr) of those that move themselves; what `rates` says of them does not count.
+    """
     networks = Networks(task.weights, arms, task.activation, task.loss)
     optimizer = OPTIMIZERS[optimizer](networks)
+    lines = [LINES[rule](networks, arm, lr) for arm, rule, lr in references]
     test = lambda t: networks.losses(noise.x(task.test_x, t), task.test_y)
     untrained = test(0).mean().item()
     worst = 10 * untrained
     scores, at = [], []
     for t in range(reports):
-        rate = rates.now(t)
+        rate = rates.now(t).clone()
+        rate[:, [line.arm for line in lines]] = 0
         for i in range(0 if noise.rests(t) else steps):
             rows = task.order[:, t * steps + i]
-            found = networks.gradients(noise.x(take(task.train_x, rows), t), take(noise.train_y, rows))
-            optimizer.step(noise.gradients(networks, found, t), rate)
+            x, y = noise.x(take(task.train_x, rows), t), take(noise.train_y, rows)
+            found = noise.gradients(networks, networks.gradients(x, y), t)
+            directions = optimizer.step(found, rate)
+            for line in lines:
+                line.step(found, directions, x, y)
         rates.report(t, noise.report(networks, t))
         if (t + 1) % EVERY == 0 or t + 1 == reports:
             scores.append(torch.nan_to_num(test(t), nan=worst, posinf=worst).clamp(1e-12, worst).double().numpy())
             at.append(t + 1)
-    return Cell(numpy.stack(scores), at, rates.now(reports).double().numpy(), untrained)
+    last = rates.now(reports).double().clone()
+    for line in lines:
+        last[:, line.arm] = line.rate.double()
+    return Cell(numpy.stack(scores), at, last.numpy(), untrained)
 
 
 def steps_behind(name, reports):
@@ -72,7 +84,8 @@ def run(name, optimizer, kind, lr, arms, seeds, reports=100):
     steps = steps_behind(name, reports)
     task = Task(name, seeds, reports * steps)
     with Rates(arms, len(task.seeds), lr, reports) as rates:
-        return train(task, optimizer, Noise(kind, task, reports), rates, len(arms), reports, steps)
+        references = [(i, arm.rule, lr) for i, arm in enumerate(arms) if arm.rule]
+        return train(task, optimizer, Noise(kind, task, reports), rates, len(arms), reports, steps, references)
 
 
 def tuned(name, optimizer):

@@ -10,6 +10,7 @@ try:
 
     import batch
     import noise
+    import reference
     import tasks
     import verdict
     MISSING = None
@@ -119,6 +120,62 @@ class Pairing(unittest.TestCase):
             rows = torch.cat([task.train_x[seed], task.val_x[seed], task.test_x[seed]])
             self.assertEqual(len(rows), len(x))
             self.assertEqual(len(torch.unique(rows, dim=0)), len(numpy.unique(x, axis=0)))
+
+
+def flat(tensors):
+    return torch.cat([t.flatten() for t in tensors])
+
+
+def plain_line(task, rule, seed, lr):
+    """A reference line as its paper has it, with SGD and torch's own gradients: the weights at the end, and the last rate."""
+    net, before = module(task, seed), None
+    loss = torch.nn.CrossEntropyLoss() if task.loss == "cross_entropy" else torch.nn.MSELoss()
+    w = flat(p.detach() for p in net.parameters())
+    rate = torch.full_like(w, lr) if rule == "hypergradient each" else lr
+
+    def at(v):
+        torch.nn.utils.vector_to_parameters(v, net.parameters())
+        return loss(net(task.train_x[seed, rows]), task.train_y[seed, rows])
+    for t in range(STEPS):
+        rows = task.order[seed, t]
+        now = at(w)
+        net.zero_grad()
+        now.backward()
+        g = flat(p.grad for p in net.parameters())
+        if rule == "armijo":
+            rate *= 2
+            while at(w - rate * g) > now - 0.1 * rate * (g @ g):
+                rate /= 2
+        elif before is not None:
+            rate = rate * (1 + 0.05 * (torch.sign(g * before) if rule != "hypergradient" else g @ before / g.norm() / before.norm()))
+        w, before = w - rate * g, g
+    return w, rate
+
+
+@needed
+class References(unittest.TestCase):
+    def test_are_their_papers_rules(self):
+        for name in ("wine", "digits-deep", "diabetes"):
+            task = tasks.Task(name, SEEDS, STEPS)
+            constants = lambda t: torch.full((len(SEEDS), 2), 0.0)
+            for rule, line in reference.LINES.items():
+                with self.subTest(task=name, rule=rule):
+                    networks = batch.Networks(task.weights, 2, task.activation, task.loss)
+                    optimizer, line = batch.SGD(networks), line(networks, 1, 0.05)
+                    for t in range(STEPS):
+                        x, y = (noise.take(d, task.order[:, t]) for d in (task.train_x, task.train_y))
+                        found = networks.gradients(x, y)
+                        line.step(found, optimizer.step(found, constants(t)), x, y)
+                    for seed in range(len(SEEDS)):
+                        w, rate = plain_line(task, rule, seed, 0.05)
+                        mine = flat(p[seed].T if p.shape[1] > 1 else p[seed] for p in line.params)
+                        torch.testing.assert_close(mine, w, rtol=1e-3, atol=1e-4)
+                        if rule != "hypergradient each":
+                            self.assertAlmostEqual(line.rate[seed].item(), float(rate), delta=1e-3 * float(rate))
+                    for p, first, before in zip(networks.params, networks.first,
+                                                [t for layer in task.weights for t in layer]):
+                        other = p.select(2 if first else 1, 0)
+                        torch.testing.assert_close(other.reshape(before.shape), before)  # the other arm's rate was 0
 
 
 @needed
