@@ -18,6 +18,8 @@ struct jobs {
     struct job *table;         /* by name */
     struct job *idlest, *used; /* both ends of the order of use, which takes no memory to change */
     uint32_t resident_max;
+    uint64_t snapshots; /* begun so far */
+    uint64_t oldest;    /* of those in use; 0: none is */
 };
 
 struct jobs *jobs_new(uint32_t resident_max)
@@ -182,10 +184,22 @@ int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, 
     return 0;
 }
 
-/* It is wholly in the store. */
-static bool may_forget(const struct job *job)
+uint64_t jobs_begin_snapshot(struct jobs *jobs)
 {
-    return !job->oldest && !job->pending && !job->holds;
+    return ++jobs->snapshots;
+}
+
+void jobs_keep_for(struct jobs *jobs, uint64_t oldest)
+{
+    jobs->oldest = oldest;
+}
+
+/* It is wholly in the store, and in every view of the store that is in use. */
+static bool may_forget(const struct jobs *jobs, const struct job *job)
+{
+    bool behind = jobs->oldest && job->settled >= jobs->oldest;
+
+    return !job->oldest && !job->pending && !job->holds && !behind;
 }
 
 void jobs_evict(struct jobs *jobs)
@@ -197,7 +211,7 @@ void jobs_evict(struct jobs *jobs)
         next = job->used_after;
         if (HASH_COUNT(jobs->table) <= jobs->resident_max || ++looked > 64) return;
         if (!next) return; /* the one just used */
-        if (may_forget(job)) jobs_remove(jobs, job);
+        if (may_forget(jobs, job)) jobs_remove(jobs, job);
     }
 }
 
@@ -209,7 +223,7 @@ uint32_t jobs_forget(struct jobs *jobs, uint32_t n)
     HASH_ITER(hh, jobs->table, job, tmp)
     {
         if (!n-- || !job->hh.next) break; /* not the one just used */
-        if (!may_forget(job)) continue;
+        if (!may_forget(jobs, job)) continue;
         jobs_remove(jobs, job);
         forgotten++;
     }
@@ -437,9 +451,12 @@ void change_unref(struct change *change)
     free(change);
 }
 
-void change_folded(struct change *change)
+void change_folded(struct jobs *jobs, struct change *change)
 {
-    if (change->job) job_unlink(change->job, change);
+    if (change->job) {
+        job_unlink(change->job, change);
+        change->job->settled = jobs->snapshots;
+    }
     change->job = NULL;
     change_unref(change);
 }

@@ -76,6 +76,7 @@ struct job {
     struct change_index *index;           /* of those; NULL while they are few */
     struct change *unsettled;             /* the newest of job_find_unsettled */
     uint32_t pending;                     /* queued and not committed */
+    uint64_t settled;                     /* snapshots begun before the last of its changes was folded */
     struct open_round *rounds;            /* ascending by step; the first is the open one */
     struct waiter *lr_waiters;            /* for the decision of a step */
     uint32_t holds;                       /* waiters and running deadlines: the job stays in memory */
@@ -102,6 +103,11 @@ struct job *jobs_add(struct jobs *jobs, const char *name, uint64_t uid, struct j
 /* Forgets a job that nothing is queued for. */
 void jobs_remove(struct jobs *jobs, struct job *job);
 
+/* A view of the store that memory is to complete: jobs whose changes are folded while it is in use, so that
+ * it does not show them, stay in memory.  oldest: of those in use, 0 if none is. */
+uint64_t jobs_begin_snapshot(struct jobs *jobs);
+void jobs_keep_for(struct jobs *jobs, uint64_t oldest);
+
 /* Drops least recently used jobs that are wholly in the store until the limit holds. */
 void jobs_evict(struct jobs *jobs);
 
@@ -125,7 +131,7 @@ void change_tell(struct change *change, const struct error *err);
 void change_ref(struct change *change);
 void change_unref(struct change *change);
 /* Takes a folded change out of its job's line and drops the line's reference. */
-void change_folded(struct change *change);
+void change_folded(struct jobs *jobs, struct change *change);
 
 /* The newest report of the job with this step, or this request_id, that is neither folded yet nor superseded;
  * NULL if none. */

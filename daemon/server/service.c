@@ -303,13 +303,13 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
             watch_deleted(service, job);
             lr_waiters_end(job);
             count_out(service, change);
-            change_folded(change);
+            change_folded(service->jobs, change);
             jobs_remove(service->jobs, job);
         } else if (change->has_decision) {
             keep_unfolded(service, change);
         } else {
             count_out(service, change);
-            change_folded(change);
+            change_folded(service->jobs, change);
         }
     }
     log_batch(false);
@@ -373,7 +373,7 @@ static void on_folded(void *arg, uint64_t ordinal)
         service->unfolded = change->next;
         if (!service->unfolded) service->unfolded_last = NULL;
         count_out(service, change);
-        change_folded(change);
+        change_folded(service->jobs, change);
     }
     jobs_evict(service->jobs);
 }
@@ -488,7 +488,7 @@ static void on_timer_closed(uv_handle_t *handle)
     while (service->unfolded) {
         struct change *change = service->unfolded;
         service->unfolded = change->next;
-        change_folded(change);
+        change_folded(service->jobs, change);
     }
     pool_close_readers(service);
     memory_end(service);

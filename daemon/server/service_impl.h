@@ -219,6 +219,7 @@ struct offload {
     bool waits, merged;
     struct store_reader *reader; /* offload_reader; NULL: none yet */
     bool keeps_reader;           /* it is good for another read */
+    uint64_t snapshot;           /* of those that merge; 0 once it has */
     atomic_bool unwanted;
     struct error err;
 };

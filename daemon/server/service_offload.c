@@ -96,6 +96,17 @@ void pool_close_readers(struct service *service)
 
 static void pool_next(struct service *service);
 
+/* What is read of jobs before merge is of then: memory has to have what it lacks. */
+static void keep_jobs(struct service *service)
+{
+    uint64_t oldest = 0;
+
+    for (const struct offload *o = service->pool.running; o; o = o->next) {
+        if (o->snapshot && (!oldest || o->snapshot < oldest)) oldest = o->snapshot;
+    }
+    jobs_keep_for(service->jobs, oldest);
+}
+
 static void on_done(uv_work_t *work, int status)
 {
     struct offload *o = work->data;
@@ -108,6 +119,8 @@ static void on_done(uv_work_t *work, int status)
     if (!o->err.status && !o->merged && o->kind->merge) {
         o->kind->merge(o);
         o->merged = true;
+        o->snapshot = 0;
+        keep_jobs(service);
         if (!o->err.status) {
             (void)uv_queue_work(service->loop, &o->work, on_work, on_done);
             return;
@@ -115,6 +128,7 @@ static void on_done(uv_work_t *work, int status)
     }
     take_out(&pool->running, o);
     pool->n_running[o->kind->lane]--;
+    keep_jobs(service);
     give_reader(pool, o);
     offload_end(o, o->err.status ? &o->err : NULL);
     pool_next(service);
@@ -129,6 +143,8 @@ static void pool_run(struct service *service, struct offload *o)
     take_reader(pool, o);
     append(&pool->running, o);
     pool->n_running[o->kind->lane]++;
+    if (o->kind->merge) o->snapshot = jobs_begin_snapshot(service->jobs);
+    keep_jobs(service);
     (void)uv_queue_work(service->loop, &o->work, on_work, on_done); /* fails only without on_work */
 }
 

@@ -1,6 +1,7 @@
 """Jobs not used for a while leave memory and come back from the store as they were; and what happens without any."""
 import re
 import resource
+import threading
 import unittest
 
 from harness import DaemonTest, reason, wait_until
@@ -23,6 +24,33 @@ class Eviction(DaemonTest):
             self.assertTrue(self.d.ok("POST", "/v1/jobs/j%d:report" % i, {"step": 2, "loss": 0.5})["duplicate"])
             d = self.d.ok("POST", "/v1/jobs/j%d:report" % i, {"step": 4, "loss": 0.25})
             self.assertEqual((d["revision"], d["num_good"]), (4, 1))
+
+
+class Lists(DaemonTest):
+    """A list shows what was answered before it was asked for."""
+    flags = ("--resident-jobs", "1")
+
+    def test_of_jobs_that_leave_memory_meanwhile(self):
+        for i in range(120):
+            self.d.ok("POST", "/v1/jobs", {"job": "z%03d" % i, "lr": [0.123456789 + i] * 256})
+        stop = threading.Event()
+
+        def others():
+            c, i = self.d.connection(), 0
+            while not stop.is_set():
+                i += 1
+                self.d.ok("GET", "/v1/jobs/z%03d" % (i % 120), connection=c)
+            c.close()
+
+        t = threading.Thread(target=others)
+        t.start()
+        try:
+            for step in range(1, 7):
+                self.d.ok("POST", "/v1/jobs/a:report", {"step": step, "loss": 1, "lr": 0.1})
+                self.assertEqual(self.d.ok("GET", "/v1/jobs?page_size=1000")["jobs"][0]["state"]["step"], step)
+        finally:
+            stop.set()
+            t.join()
 
 
 class NoMemory(DaemonTest):

@@ -34,7 +34,7 @@ static void setup(void)
 
 static void forget(struct change *c)
 {
-    change_folded(c);
+    change_folded(jobs, c);
 }
 
 static void teardown(void)
