@@ -8,7 +8,7 @@ import unittest
 from harness import BINARY, Daemon, DaemonTest, reason, wait_until
 from test_connections import HOST, refusals
 
-SANITIZED = "asan" in BINARY
+SANITIZED = "asan" in BINARY or "tsan" in BINARY
 
 
 class EachByName(DaemonTest):
