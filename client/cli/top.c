@@ -97,8 +97,9 @@ static void draw(struct live *l)
     else if (*l->top.why)
         snprintf(line, sizeof(line), "trying again: %s", l->top.why);
     else
-        snprintf(line, sizeof(line), "q quit  j/k move  enter plot  s sort: %s%s  r reverse  / search%s%s",
-                 l->top.reverse ? "-" : "", top_sort_name(&l->top), *search ? ": " : "", search);
+        /* A narrow terminal cuts the end: what hides jobs stands in front. */
+        snprintf(line, sizeof(line), "q quit  / search%s%s  enter plot  s sort: %s%s  r reverse  j/k move",
+                 *search ? ": " : "", search, l->top.reverse ? "-" : "", top_sort_name(&l->top));
     frame = top_frame(&l->top, l->first, l->chosen, line);
     screen_draw(frame, top_rows() + 4);
     free(frame);
