@@ -118,6 +118,10 @@ class Terminal:
     def signal(self, number):
         os.kill(self.process.pid, number)
 
+    def stopped(self):
+        with open("/proc/%d/stat" % self.process.pid) as f:
+            return f.read().rpartition(")")[2].split()[0] == "T"
+
     def ended(self, seconds=20.0):
         """The exit status; the terminal must be as it was before."""
         end = time.monotonic() + seconds

@@ -133,7 +133,7 @@ class Plot(CliTest):
         with self.screen("-f") as t:
             t.wait_for("q leaves")
             t.signal(signal.SIGTSTP)
-            t.wait_for(lambda _: t.raw.count(b"\x1b[?1049l") == 1)
+            t.wait_for(lambda _: t.raw.count(b"\x1b[?1049l") == 1 and t.stopped())
             t.signal(signal.SIGCONT)
             t.wait_for(lambda _: t.raw.count(ENTER.encode()) == 2)
             t.wait_for("q leaves")

@@ -225,15 +225,23 @@ class AtTheLimit(Connected):
             self.assertTrue(s.recv(1, socket.MSG_PEEK))
 
     def test_the_reserve_tells_how_it_is(self):
-        start = time.monotonic()
         self.fill()
         for _ in range(5):
             for path in (b"/livez", b"/readyz?verbose", b"/healthz", b"/metrics", b"/version"):
                 status, _ = self.ask(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
                 self.assertEqual(status, 200)
-        status, headers, text = self.d.request("POST", "/v1/jobs/j:report", {"step": 1, "loss": 1, "lr": 0.1})
-        if status == 200 and time.monotonic() - start > 5:
-            return  # so slow that the answers have been there for 5 s
+        for _ in range(3):
+            # Answers that have lain there for 5 s make room: on a slow machine those of above have.
+            self.stack.close()
+            wait_until(lambda: refusals(self.d)["connections"] == 1)
+            start = time.monotonic()
+            self.fill()
+            status, headers, text = self.d.request("POST", "/v1/jobs/j:report", {"step": 1, "loss": 1, "lr": 0.1})
+            if status != 200:
+                break
+            self.assertGreater(time.monotonic() - start, 5)
+        else:
+            return  # slower than that, three times
         self.assertEqual((status, reason(json.loads(text))), (503, "OVERLOADED"))
         self.assertEqual((headers["retry-after"], headers["connection"]), ("1", "close"))
         self.assertIn("--max-connections", json.loads(text)["message"])
