@@ -9,6 +9,9 @@ export class ApiError extends Error {
   }
 }
 
+const PATIENCE = 15000; // ms for an answer; a stream that has begun may be silent for longer
+const PATIENCE_SIMULATION = 60000;
+
 let token = "";
 let askForToken = null; // (message) -> Promise of a token
 let asking = null; // one question at a time
@@ -22,31 +25,46 @@ function headers(more) {
   return token ? { ...more, Authorization: `Bearer ${token}` } : more;
 }
 
-async function failure(response) {
-  const text = await response.text();
+function failure(status, text) {
   try {
-    return new ApiError(response.status, JSON.parse(text));
+    return new ApiError(status, JSON.parse(text));
   } catch {
-    return new ApiError(response.status, { message: text.trim() || `HTTP ${response.status}` });
+    return new ApiError(status, { message: text.trim() || `HTTP ${status}` });
   }
 }
 
-async function send(path, options) {
+// One request: {response, text}, the text being all of the answer, or none of a stream.  A daemon that hangs, or a
+// network that swallows packets, is one that does not answer.
+async function send(path, { stream, signal, patience = PATIENCE, ...options }) {
+  const ends = new AbortController();
+  const end = () => ends.abort();
+  const timer = setTimeout(end, patience);
+  signal?.addEventListener("abort", end);
   try {
-    return await fetch(path, { ...options, headers: headers(options.headers), cache: "no-store", credentials: "omit" });
+    signal?.throwIfAborted();
+    const response = await fetch(path, {
+      ...options, headers: headers(options.headers), signal: ends.signal, cache: "no-store", credentials: "omit",
+    });
+    const streams = stream && response.ok;
+    const text = streams ? "" : await response.text();
+    if (!streams) signal?.removeEventListener("abort", end);
+    return { response, text };
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    signal?.removeEventListener("abort", end);
+    if (signal?.aborted) throw error;
     throw new ApiError(0, { message: "The daemon does not answer; is it running, and can this machine reach it?" });
+  } finally {
+    clearTimeout(timer);
   }
 }
 
-// A response that is not an error.  Without a good token the person is asked, and it is tried again.
+// What send() has of an answer that is not an error.  Without a good token the person is asked, and it is tried again.
 async function request(path, options = {}) {
   for (;;) {
     const used = token;
-    const response = await send(path, options);
-    if (response.ok) return response;
-    const error = await failure(response);
+    const { response, text } = await send(path, options);
+    if (response.ok) return { response, text };
+    const error = failure(response.status, text);
     if (response.status !== 401 || !askForToken) throw error;
     if (token !== used) continue; // another request got one meanwhile
     asking ||= askForToken(error.message).finally(() => (asking = null));
@@ -64,7 +82,12 @@ export function forgetToken() {
 
 async function get(path, query, signal) {
   const text = new URLSearchParams(Object.entries(query || {}).filter(([, v]) => v !== undefined && v !== "")).toString();
-  return (await request(path + (text ? `?${text}` : ""), { signal })).json();
+  return JSON.parse((await request(path + (text ? `?${text}` : ""), { signal })).text);
+}
+
+// Whether the same request may be answered otherwise in a while.
+export function passes(error) {
+  return !(error.status >= 400 && error.status < 500) || error.status === 429;
 }
 
 const jobPath = (job) => `/v1/jobs/${encodeURIComponent(job)}`;
@@ -75,7 +98,8 @@ export const listJobs = (query, signal) => get("/v1/jobs", query, signal);
 export const listDecisions = (job, query, signal) => get(`${jobPath(job)}/decisions`, query, signal);
 
 export async function simulate(spec, losses, signal) {
-  return (await request("/v1/simulate", { method: "POST", body: JSON.stringify({ spec, losses }), signal })).json();
+  const options = { method: "POST", body: JSON.stringify({ spec, losses }), signal, patience: PATIENCE_SIMULATION };
+  return JSON.parse((await request("/v1/simulate", options)).text);
 }
 
 // All decisions of a job, a page at a time; each is called with what has come so far.
@@ -96,7 +120,7 @@ export async function watch(job, after, signal, on) {
   let pause = 500;
   for (let revision = after; !signal.aborted; ) {
     try {
-      const response = await request(`${jobPath(job)}:watch?after_revision=${revision}`, { signal });
+      const { response } = await request(`${jobPath(job)}:watch?after_revision=${revision}`, { signal, stream: true });
       on.state("live");
       for await (const event of events(response.body)) {
         pause = 500;
@@ -108,7 +132,7 @@ export async function watch(job, after, signal, on) {
       }
     } catch (error) {
       if (signal.aborted) return undefined;
-      if (error.status >= 400 && error.status < 500 && error.status !== 429) return error;
+      if (!passes(error)) return error;
     }
     on.state("waiting");
     await new Promise((done) => setTimeout(done, pause));

@@ -1,6 +1,9 @@
 // A job's state at a glance, the same words and colours in the list and on its page.
 import { h } from "./dom.js";
-import { plural, ranges } from "./text.js";
+import { ago, number, plural, ranges, value } from "./text.js";
+
+const SILENT = 3600; // seconds without a change after which an active job is told, as the alert of Prometheus has it
+const OVER = 7 * 86400; // and after which it is no news any more
 
 const POLICIES = {
   greedy: "GreedyLR", learned: "learned", plateau: "ReduceLROnPlateau", constant: "constant", step: "StepLR", multi_step: "MultiStepLR",
@@ -19,7 +22,13 @@ export function policyName(spec) {
   return POLICIES[policyField(spec)];
 }
 
-// What a person may want to look into: {kind: "bad" | "warn" | "info", text, title}.
+// The last entry of a history that was a report.
+export function lastReport(decisions) {
+  return decisions.findLast((d) => d.value !== undefined);
+}
+
+// What a person may want to look into: {kind: "bad" | "warn" | "info", text, title}.  job.last: its last report, where
+// the page knows it.
 export function conditions(job) {
   const state = job.state || {};
   const round = state.open_round;
@@ -33,6 +42,17 @@ export function conditions(job) {
     });
   }
   if (job.status === "active") {
+    const loss = number(job.last?.value);
+    if (loss !== undefined && !Number.isFinite(loss)) {
+      found.push({ kind: "bad", text: `loss is ${value(loss)}`, title: `The last report was not a finite number: ${job.last.reason}` });
+    }
+    const silent = (Date.now() - Date.parse(job.update_time)) / 1000;
+    if (state.reports && silent > SILENT) {
+      found.push({
+        kind: silent < OVER ? "warn" : "info", text: "silent",
+        title: `The last change was ${ago(job.update_time)}. If the run is over, finish the job: greedylr finish ${job.job}`,
+      });
+    }
     if (state.plateaued) found.push({ kind: "warn", text: "plateaued", title: "At the lower bound, and patience ran out there: a hint to stop." });
     else if (state.at_min) found.push({ kind: "warn", text: "at its floor", title: "Every rate is at its lower bound." });
     if (state.at_max) found.push({ kind: "info", text: "at its ceiling", title: "Every rate is at its upper bound." });

@@ -1,13 +1,13 @@
 // The page of one job: what it is, its curves, its ranks, settings and history, kept up to date by its stream.
-import { ApiError, getJob, listDecisions, watch } from "./api.js";
-import { badges, labels, policyField, policyName } from "./badges.js";
+import { ApiError, getJob, listDecisions, passes, watch } from "./api.js";
+import { badges, labels, lastReport, policyField, policyName } from "./badges.js";
 import { command, debounce, fill, h, say } from "./dom.js";
 import { History } from "./history.js";
 import { Panel } from "./panel.js";
 import { showRound } from "./round.js";
 import { Series } from "./series.js";
 import { showSettings } from "./settings.js";
-import { ago, count, number, value, when } from "./text.js";
+import { ago, asOf, count, number, value, when } from "./text.js";
 import { WhatIf } from "./whatif.js";
 
 const POINTS = 1000; // of a curve: more than a screen is wide
@@ -42,7 +42,7 @@ export class JobPage {
     this.problem = h("div", { class: "problem", role: "alert", hidden: true });
     this.tiles = h("dl", { class: "tiles" });
     this.round = h("section", { class: "card round", hidden: true, "aria-label": "Ranks" });
-    this.settings = h("section", { class: "card", "aria-label": "Settings" });
+    this.settings = h("section", { class: "card settings-card", "aria-label": "Settings" });
     this.first = h(
       "section",
       { class: "card empty", hidden: true, "aria-label": "No reports yet" },
@@ -63,10 +63,10 @@ export class JobPage {
   }
 
   // ended: the stream has said the last word.
-  complain(message) {
+  complain(error) {
     if (this.ended) return;
-    this.problem.hidden = !message;
-    say(this.problem, message || "");
+    this.problem.hidden = !error;
+    say(this.problem, error ? error.message + (passes(error) ? asOf(this.heard) : "") : "");
   }
 
   async start() {
@@ -79,15 +79,16 @@ export class JobPage {
       this.follow();
     } catch (error) {
       if (this.signal.aborted) return;
-      this.complain(error.message);
-      this.live("waiting");
-      if (error.status === 0) this.again = setTimeout(() => this.start(), 3000);
+      this.complain(error);
+      this.live(passes(error) ? "waiting" : "off");
+      if (passes(error)) this.again = setTimeout(() => this.start(), 3000);
     }
   }
 
   async loadJob() {
     this.job = await getJob(this.name, this.signal);
-    this.complain("");
+    this.heard = new Date();
+    this.complain(null);
     this.showJob();
   }
 
@@ -125,6 +126,7 @@ export class JobPage {
     this.panel.setGroups(this.groupNames());
     this.panel.draw();
     this.history.grow(this.job.revision);
+    this.showBadges();
   }
 
   groupNames() {
@@ -147,7 +149,7 @@ export class JobPage {
       this.reload();
       this.panel.draw();
     } catch (error) {
-      if (!this.signal.aborted) this.complain(error.message);
+      if (!this.signal.aborted) this.complain(error);
     }
   }
 
@@ -170,7 +172,7 @@ export class JobPage {
   }
 
   async follow() {
-    const on = { state: (state) => this.signal.aborted || this.live(state), decision: (d) => this.decided(d) };
+    const on = { state: (state) => this.signal.aborted || this.streamIs(state), decision: (d) => this.decided(d) };
     const { signal } = this;
     signal.addEventListener("abort", () => this.stream?.abort());
     document.addEventListener("visibilitychange", () => document.hidden && this.stream?.abort(), { signal });
@@ -180,11 +182,18 @@ export class JobPage {
       const end = await watch(this.name, this.lastRevision, this.stream.signal, on);
       if (end instanceof ApiError) {
         this.live("off");
-        this.complain(end.message);
+        this.complain(end);
         this.ended = true;
         return;
       }
     }
+  }
+
+  // What the stream's state means for the rest of the page is asked at once.
+  streamIs(state) {
+    this.streams = state === "live";
+    this.live(state);
+    if (state === "waiting" || !this.problem.hidden) this.refreshSoon();
   }
 
   // A tab out of sight keeps none of the few connections that a browser has for one host.
@@ -219,7 +228,7 @@ export class JobPage {
       await this.loadDecisions();
       this.draw();
     } catch (error) {
-      if (!this.signal.aborted) this.complain(error.message);
+      if (!this.signal.aborted) this.complain(error);
     }
   }, 200);
 
@@ -237,8 +246,9 @@ export class JobPage {
   async refresh() {
     if (this.ended) return;
     try {
-      const revision = this.job.revision;
+      const { revision, uid } = this.job;
       await this.loadJob();
+      if (this.job.uid !== uid || this.job.revision < revision) return void (await this.anew());
       this.history.grow(this.job.revision);
       if (this.job.revision !== revision) this.whatIf.refresh();
       // A stream that sleeps while the job goes on (a laptop that slept) is begun anew.
@@ -246,8 +256,19 @@ export class JobPage {
       if (late && this.wasLate) this.stream?.abort();
       this.wasLate = late;
     } catch (error) {
-      if (!this.signal.aborted) this.complain(error.message);
+      if (this.signal.aborted) return;
+      this.complain(error);
+      // A stream that is silent meanwhile may be a dead one.
+      if (error.status === 0 && this.streams) this.stream?.abort();
     }
+  }
+
+  // The daemon has another history for this name: of a backup, or of a job created again.
+  async anew() {
+    this.streamed = 0;
+    await this.loadDecisions();
+    this.stream?.abort();
+    this.draw();
   }
 
   poll() {
@@ -260,7 +281,7 @@ export class JobPage {
 
   showJob() {
     const { job } = this;
-    fill(this.badges, badges(job));
+    this.showBadges();
     fill(this.labels, labels(job.spec));
     const restarts = job.attempt > 0 ? ` · attempt ${count(job.attempt)}` : "";
     say(this.facts, `${policyName(job.spec)} · created ${ago(job.create_time)} · updated ${ago(job.update_time)}${restarts} · revision ${count(job.revision)}`);
@@ -275,6 +296,11 @@ export class JobPage {
     this.whatIf.update(job);
   }
 
+  showBadges() {
+    this.job.last = lastReport(this.overview);
+    fill(this.badges, badges(this.job));
+  }
+
   showTiles() {
     const { state } = this.job;
     const policy = this.job.effective?.[policyField(this.job.spec)] || {};
@@ -286,7 +312,7 @@ export class JobPage {
     fill(
       this.tiles,
       tile(groups.length > 1 ? `Rate, ${groups[shown]}` : "Rate", value(state.lrs?.[shown] ?? state.lr),
-        groups.length > 1 ? (state.lrs || []).map(rate).filter((_, i) => i !== shown).slice(0, 3).join(", ") : `began at ${value(this.job.spec.lr[0])}`),
+        groups.length > 1 ? (state.lrs || []).map(rate).filter((_, i) => i !== shown).slice(0, 3).join(", ") : `lr given: ${value(this.job.spec.lr[0])}`),
       tile("Best", Number.isFinite(best) ? value(best) : "–", state.best_step === undefined ? "" : `step ${count(state.best_step)}`),
       tile("Step", state.step === undefined ? "–" : count(state.step), state.reports === undefined ? "" : `${count(state.reports)} reports`),
       state.num_bad !== undefined && tile("In a row", inRow(state), policy.patience === undefined ? "" : `patience ${policy.patience}`),

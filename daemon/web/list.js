@@ -1,9 +1,9 @@
 // The list of jobs.  All of them are fetched, so that search and sort see all; curves are fetched for what is in sight.
-import { listDecisions, listJobs } from "./api.js";
-import { badges, labels, needsALook, policyName } from "./badges.js";
+import { listDecisions, listJobs, passes } from "./api.js";
+import { badges, conditions, labels, lastReport, needsALook, policyName } from "./badges.js";
 import { command, debounce, fill, h, say } from "./dom.js";
 import { spark } from "./spark.js";
-import { ago, count, number, plural, value, when } from "./text.js";
+import { ago, asOf, count, number, plural, value, when } from "./text.js";
 import { onTheme } from "./theme.js";
 
 const PAGE = 25;
@@ -64,10 +64,12 @@ export class ListPage {
     this.table = h("table", { class: "jobs" }, h("caption", { class: "unseen" }, "Jobs"), h("thead", null, h("tr", null, this.headers)), this.body);
     this.pager = h("nav", { class: "pager", "aria-label": "Pages" });
     this.note = h("div", { role: "status" });
+    this.problem = h("p", { class: "problem", role: "alert", hidden: true });
     fill(
       root,
       h("h1", { class: "unseen" }, "Jobs"),
       h("div", { class: "bar" }, h("div", { class: "search" }, this.search, h("kbd", { "aria-hidden": "true" }, "/")), this.filters),
+      this.problem,
       this.note,
       h("div", { class: "card table-card" }, this.table),
       this.pager
@@ -84,8 +86,10 @@ export class ListPage {
       this.live("live");
     } catch (error) {
       if (this.stop.signal.aborted) return;
-      this.live("waiting");
-      if (!this.loaded || error.status) fill(this.note, h("p", { class: "problem", role: "alert" }, error.message));
+      this.live(passes(error) ? "waiting" : "off");
+      say(this.problem, error.message + asOf(this.loaded));
+      this.problem.hidden = false;
+      if (!this.loaded) fill(this.note);
     }
     if (this.stop.signal.aborted) return;
     const pause = Math.max(2500, 5 * (performance.now() - start));
@@ -104,9 +108,11 @@ export class ListPage {
       jobs.push(...answer.jobs);
       more = answer.next_page_token;
     } while (more && jobs.length < MOST);
+    for (const job of jobs) job.last = this.curves.get(job.job)?.last; // of those that were in sight
     this.jobs = jobs;
     this.more = Boolean(more);
-    this.loaded = true;
+    this.loaded = new Date();
+    this.problem.hidden = true;
     this.show();
   }
 
@@ -264,7 +270,7 @@ export class ListPage {
   }
 
   update(row, job) {
-    const text = JSON.stringify([job.status, job.state, job.spec]);
+    const text = JSON.stringify([job.status, job.state, job.spec, conditions(job)]);
     row.job = job;
     say(row.update, ago(job.update_time || job.create_time));
     row.update.title = when(job.update_time || job.create_time);
@@ -307,7 +313,7 @@ export class ListPage {
     const { job, revision } = row.job;
     try {
       const answer = await listDecisions(job, { max_points: POINTS }, this.stop.signal);
-      this.curves.set(job, { revision, decisions: answer.decisions });
+      this.curves.set(job, { revision, decisions: answer.decisions, last: lastReport(answer.decisions) });
       if (this.rows.get(job) === row) this.curve(row, this.curves.get(job));
     } catch {
       // It is asked for again with the next revision.
@@ -317,14 +323,16 @@ export class ListPage {
     if (!this.stop.signal.aborted) this.next();
   }
 
-  curve(row, { revision, decisions }) {
+  curve(row, { revision, decisions, last }) {
     row.clear();
     row.drawn = revision;
+    row.job.last = last;
+    fill(row.state, badges(row.job));
     const x = (d, i) => d.step ?? i;
     const loss = decisions.filter((d) => d.value !== undefined).map((d, i) => [x(d, i), plotted(d.smoothed ?? d.value)]);
     const rate = decisions.map((d, i) => [x(d, i), plotted(d.lr)]);
-    const last = loss.length ? loss[loss.length - 1][1] : null;
-    if (last !== null && !Number.isFinite(number(row.job.state.best))) say(row.lossText, value(last));
+    const latest = loss.length ? loss[loss.length - 1][1] : null;
+    if (latest !== null && !Number.isFinite(number(row.job.state.best))) say(row.lossText, value(latest));
     const ends = [
       spark(row.lossSpark, loss, { colourName: "smoothed" }),
       spark(row.rateSpark, rate, { colourName: "rate", step: true, log: true }),

@@ -15,7 +15,7 @@ const ICONS = {
   light: "M8 5a3 3 0 1 0 0 6a3 3 0 0 0 0-6zM7.25 1h1.5v2.5h-1.5zM7.25 12.5h1.5V15h-1.5zM1 7.25h2.5v1.5H1zM12.5 7.25H15v1.5h-2.5zM2.6 3.7l1.1-1.1l1.7 1.8l-1 1zM10.6 11.6l1-1l1.8 1.7l-1.1 1.1zM2.6 12.3l1.8-1.7l1 1l-1.7 1.8zM10.6 4.4l1.7-1.8l1.1 1.1l-1.8 1.7z",
   dark: "M13.5 10.2A6 6 0 0 1 5.8 2.5a6 6 0 1 0 7.7 7.7z",
 };
-const LIVE = { live: "live", waiting: "reconnecting…", off: "ended" };
+const LIVE = { live: "live", waiting: "reconnecting…", off: "not live" };
 let page = null;
 
 function live(state) {

@@ -40,7 +40,7 @@ export function drawMarks(context, area, marks, at) {
   for (const mark of placed) if (ACTIONS[mark.action].line) drawLine(context, area, mark);
   for (const mark of placed) {
     const { glyph, line } = ACTIONS[mark.action];
-    const big = line || mark.action === "reset" || mark.action === "skip";
+    const big = line || ["reset", "skip", "nonfinite"].includes(mark.action);
     path(context, glyph, mark.x, line ? area.y + 7 : mark.y, big ? 5 : size);
     context.fillStyle = markColour(mark.action);
     context.strokeStyle = colour("surface");

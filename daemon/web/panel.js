@@ -15,13 +15,17 @@ export class Panel {
     this.onRange = onRange;
     this.window = null;
     this.row = -1;
+    this.doings = []; // rows that are read together, where the pointer is at more than one
     this.showShadows = true;
-    const on = { hover: (row) => this.hover(row), zoom: (range) => this.setWindow(range), reset: () => this.setWindow(null) };
+    const on = { hover: (row) => this.point(row), zoom: (range) => this.setWindow(range), reset: () => this.setWindow(null) };
     this.lossChart = new Chart({
       title: "Loss", series: lossSeries(), log: false, markColumn: 1, on,
-      marks: () => this.series.marks.filter((m) => ACTIONS[m.action].line || m.action === "reset" || m.action === "skip"),
+      marks: () => this.series.marks.filter((m) => ACTIONS[m.action].line || ["reset", "skip", "nonfinite"].includes(m.action)),
     });
-    this.rateChart = new Chart({ title: "Learning rate", series: this.rateSeries(), log: true, markColumn: 1, on, marks: () => this.series.marks });
+    this.rateChart = new Chart({
+      title: "Learning rate", series: this.rateSeries(), log: true, markColumn: 1, on,
+      marks: () => this.series.marks.filter((m) => m.action !== "nonfinite"),
+    });
     this.charts = [this.lossChart, this.rateChart];
     this.readout = h("div", { class: "readout", role: "status", "aria-live": "polite" });
     this.groupSelect = h("select", { "aria-label": "Parameter group", hidden: true, onchange: () => onGroup(Number(this.groupSelect.value)) });
@@ -77,10 +81,12 @@ export class Panel {
 
   legends() {
     const seen = new Set(this.series.marks.map((m) => m.action));
-    fill(this.lossChart.legend, lossSeries().map((s) => swatch(s.label, s.colour)));
+    const keys = Object.keys(ACTIONS).filter((action) => seen.has(action));
+    const key = (action) => h("span", { class: "key" }, markIcon(action), ACTIONS[action].label);
+    fill(this.lossChart.legend, lossSeries().map((s) => swatch(s.label, s.colour)), keys.filter((k) => k === "nonfinite").map(key));
     fill(
       this.rateChart.legend,
-      Object.keys(ACTIONS).filter((action) => seen.has(action)).map((action) => h("span", { class: "key" }, markIcon(action), ACTIONS[action].label)),
+      keys.filter((k) => k !== "nonfinite").map(key),
       this.rateChart.rows.some((row) => row[2] !== null) && swatch("what if", "what-if"),
       this.showShadows && this.rateSeries().slice(2).map((s) => swatch(s.name, s.colour, true))
     );
@@ -176,9 +182,17 @@ export class Panel {
     this.hover(row);
   }
 
-  hover(row) {
-    if (row === this.row) return;
+  // The pointer is at a row.  Where a line of somebody's doing is drawn, it is that which is meant, and not the report
+  // of the same step; keys walk through all of them.
+  point(row) {
+    const doings = this.series.doingsAt(row);
+    this.hover(doings.length ? doings[doings.length - 1] : row, doings);
+  }
+
+  hover(row, doings = []) {
+    if (row === this.row && doings.length === this.doings.length) return;
     this.row = row;
+    this.doings = doings;
     for (const chart of this.charts) chart.select(row);
     this.readRow(row);
   }
@@ -191,7 +205,8 @@ export class Panel {
     this.readout.classList.toggle("tall", this.series.shadows.length > 0);
     if (!d) return void say(this.readout, "");
     const rate = this.series.rateOf(d);
-    const before = this.series.rateBefore(at);
+    const told = this.doings.length > 1 && row >= 0 ? this.doings.map((i) => this.series.decisions[i]) : [d];
+    const before = this.series.rateBefore(this.series.decisions.indexOf(told[0]));
     const moved = before !== null && rate !== before;
     const whatIf = this.series.rate[at][2];
     fill(
@@ -203,10 +218,7 @@ export class Panel {
       item("rate", moved ? `${value(before)} → ${value(rate)}` : value(rate)),
       whatIf !== null && item("what if", value(whatIf)),
       this.showShadows && d.shadow?.map((s) => item(s.name, value(s.lrs?.[this.series.group] ?? s.lr))),
-      " ",
-      h("span", { class: `action action-${d.action}` }, d.action),
-      " ",
-      h("span", { class: "reason" }, d.reason || "")
+      h("span", { class: "reason" }, told.map((x) => [" ", h("span", { class: `action action-${x.action}` }, x.action), " ", x.reason || ""]))
     );
   }
 

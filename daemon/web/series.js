@@ -11,6 +11,7 @@ export const ACTIONS = {
   override: { glyph: "square", label: "override", line: true },
   rewind: { glyph: "left", label: "rewind", line: true },
   skip: { glyph: "cross", label: "skipped" },
+  nonfinite: { glyph: "cross", label: "not finite" }, // no action of a decision, but what became of its value
   begin: { glyph: "bar", label: "new attempt", line: true },
   fork: { glyph: "bar", label: "fork", line: true },
   import: { glyph: "bar", label: "import", line: true },
@@ -55,6 +56,7 @@ export class Series {
     this.loss.push([step, plotted(d.value), d.value === undefined ? null : plotted(d.smoothed), plottedBest(d)]);
     this.rate.push([step, this.rateOf(d), null, ...this.shadowRates(d)]);
     if (ACTIONS[d.action]) this.marks.push({ row, step, action: d.action });
+    if (Number.isNaN(plotted(d.value)) && d.action !== "skip") this.marks.push({ row, step, action: "nonfinite" });
   }
 
   rateOf(decision) {
@@ -72,6 +74,19 @@ export class Series {
   rateBefore(row) {
     if (row === 0 || this.decisions[row - 1].revision !== this.decisions[row].revision - 1) return null;
     return this.rate[row - 1][1];
+  }
+
+  // The rows at a row's step that are somebody's doing: of these the chart draws one line.
+  doingsAt(row) {
+    const found = [];
+    if (row < 0) return found;
+    const step = this.loss[row][0];
+    let at = row;
+    while (at > 0 && this.loss[at - 1][0] === step) at--;
+    for (; at < this.loss.length && this.loss[at][0] === step; at++) {
+      if (ACTIONS[this.decisions[at].action]?.line) found.push(at);
+    }
+    return found;
   }
 
   // Puts simulated rates over the rows: steps and rates, ascending by step; none takes them away.

@@ -51,6 +51,11 @@ export function when(time) {
   return Number.isNaN(date.getTime()) ? "–" : date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }
 
+// What is added to a failure where an older answer is still in sight.
+export function asOf(time) {
+  return time ? ` What is shown is of ${time.toLocaleTimeString()}.` : "";
+}
+
 // "21600s" -> "6 h", "90s" -> "90 s"
 export function duration(text) {
   const seconds = Number.parseFloat(text) * (text.endsWith("ms") ? 0.001 : 1);

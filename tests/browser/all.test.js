@@ -114,6 +114,28 @@ describe("a job", () => {
     assert.match(await text(page, ".readout"), /^step \d+ .*loss .*rate .*(raise|cut|hold)/);
   });
 
+  test("says under the pointer what somebody did, though reports have the same steps", async (t) => {
+    await create(daemon, { job: "deeds", lr: 0.1 });
+    await reports(daemon, "deeds", 21, 0);
+    await call(daemon, "POST", "/v1/jobs/deeds:rewind", { step: 10 });
+    await reports(daemon, "deeds", 10, 11);
+    await call(daemon, "POST", "/v1/jobs/deeds:setLr", { lr: 0.02 });
+    await call(daemon, "POST", "/v1/jobs/deeds:pause", {});
+    await call(daemon, "POST", "/v1/jobs/deeds:resume", {});
+    await reports(daemon, "deeds", 20, 21);
+    const page = await open(t, daemon, "#/jobs/deeds");
+    await shows(page, ".readout", "step 40");
+    const axis = async (label) => {
+      const box = await page.locator(".plot").nth(1).locator(".dygraph-axis-label-x", { hasText: new RegExp(`^${label}$`) }).boundingBox();
+      return box.x + box.width / 2;
+    };
+    const y = (await page.locator(".plot").nth(1).boundingBox()).y + 60;
+    await page.mouse.move(await axis(10), y);
+    await shows(page, ".readout.pointed", /rewind back from step 20 to step 10/);
+    await page.mouse.move(await axis(20), y);
+    await shows(page, ".readout.pointed", /→ 0.02.*override set from .* to 0.02.*pause.*resume/);
+  });
+
   test("has its history, with what a rewind left behind", async (t) => {
     const page = await open(t, daemon, "#/jobs/run");
     await shows(page, ".history", "revisions 83–132 of 132");
@@ -196,12 +218,67 @@ describe("a job", () => {
     await shows(page, ".round", "No round is open");
   });
 
+  test("says that the daemon is gone, and is itself again once it is back", async (t) => {
+    await create(daemon, { job: "stays", lr: 0.1 });
+    await report(daemon, "stays", 1, 2.5);
+    const wire = await Wire.to(daemon);
+    t.after(() => wire.close());
+    const [list, job] = [await open(t, wire, "#/", { expected: ["net::ERR"] }), await open(t, wire, "#/jobs/stays", { expected: ["net::ERR"] })];
+    for (const page of [list, job]) await shows(page, "#live", "live");
+    await shows(job, ".readout", "step 1");
+    await wire.down();
+    for (const page of [list, job]) {
+      await shows(page, ".problem", /The daemon does not answer.*What is shown is of \d/);
+      await shows(page, "#live", "reconnecting");
+    }
+    await shows(job, ".readout", "step 1");
+    await report(daemon, "stays", 2, 2.25);
+    await wire.up();
+    for (const page of [list, job]) {
+      await page.locator(".problem").first().waitFor({ state: "hidden" });
+      await shows(page, "#live", "live");
+    }
+    await shows(job, ".readout", "step 2");
+  });
+
+  test("waits for a daemon that is busy, and for one that swallows what it is asked", async (t) => {
+    await create(daemon, { job: "busy", lr: 0.1 });
+    await report(daemon, "busy", 1, 2.5);
+    const page = await open(t, daemon, "#/", { expected: [503, "net::ERR"] });
+    let answer = (route) => route.fulfill({ status: 503, body: '{"code":"unavailable","message":"the daemon is starting"}' });
+    await page.route("**/v1/jobs/busy", (route) => answer(route));
+    await page.goto(`${daemon.url}/#/jobs/busy`);
+    await shows(page, ".problem", "the daemon is starting");
+    await page.clock.install();
+    answer = () => {}; // never
+    await page.clock.runFor(3100);
+    await until(async () => (await page.clock.runFor(5000), (await text(page, ".problem")).includes("does not answer")));
+    answer = (route) => route.continue();
+    await until(async () => (await page.clock.runFor(3100), (await text(page, ".readout")).includes("step 1")));
+  });
+
+  test("tells a loss that is not finite, in the list and on the chart", async (t) => {
+    await create(daemon, { job: "nan", lr: 0.1 });
+    for (const [step, loss] of [2, 1.5, "NaN"].entries()) await report(daemon, "nan", step, loss);
+    const page = await open(t, daemon);
+    await page.locator("#search").fill("nan");
+    await shows(page, "tr[data-job=nan] .badge.bad", "loss is NaN");
+    await page.locator("tr[data-job=nan] a").click();
+    await shows(page, ".badges .bad", "loss is NaN");
+    await shows(page, ".chart:first-of-type .legend", "not finite");
+    await report(daemon, "nan", 3, 1.25);
+    await page.locator(".badges .bad").waitFor({ state: "detached" });
+    await page.goto(`${daemon.url}/#/`);
+    await page.locator("#search").fill("");
+  });
+
   test("says in the daemon's words what is wrong", async (t) => {
     const page = await open(t, daemon, "#/jobs/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", { expected: [400, 404] });
     await shows(page, "h1", "<img src=x onerror=alert(1)>");
     await shows(page, ".problem", "job");
     await page.goto(`${daemon.url}/#/jobs/no-such-job`);
     await shows(page, ".problem", "no-such-job");
+    await shows(page, "#live", "not live"); // and asks no more
     assert.equal(await page.locator("main img").count(), 0);
   });
 });
@@ -318,6 +395,11 @@ describe("for everybody", () => {
       await page.locator(".what-if summary").click();
       assert.deepEqual(await tooWide(page), [], job);
     }
+    const top = async (selector) => (await page.locator(selector).boundingBox()).y;
+    assert.ok((await top(".round")) < (await top(".panel")), "who is missing comes before the curves");
+    await page.goto(`${daemon.url}/#/`);
+    const name = await page.locator("tr[data-job^=a-name] th").boundingBox();
+    assert.ok(name.width > 300, `the name has ${name.width} of 390 pixels`);
   });
 
   test("keys are enough", async (t) => {

@@ -28,9 +28,20 @@ export class Wire {
         one.on("error", () => other.destroy()).on("close", () => (other.destroy(), wire.ends.delete(one))).pipe(other);
       }
     });
-    await new Promise((done) => wire.server.listen(0, "127.0.0.1", done));
+    await wire.up(0);
     wire.url = `http://127.0.0.1:${wire.server.address().port}`;
     return wire;
+  }
+
+  async up(port = Number(new URL(this.url).port)) {
+    await new Promise((done) => this.server.listen(port, "127.0.0.1", done));
+  }
+
+  // Nobody listens any more, as when the daemon has ended.
+  async down() {
+    const closed = new Promise((done) => this.server.close(done));
+    this.cut();
+    await closed;
   }
 
   cut() {
