@@ -395,6 +395,12 @@ describe("for everybody", () => {
       await page.locator(".what-if summary").click();
       assert.deepEqual(await tooWide(page), [], job);
     }
+    await create(daemon, { job: "phone-quiet", lr: 0.1 });
+    await page.goto(`${daemon.url}/#/jobs/phone-quiet`);
+    await shows(page, ".empty", "Waiting for the first report");
+    assert.deepEqual(await tooWide(page), [], "phone-quiet");
+    await page.goto(`${daemon.url}/#/jobs/phone-ranks`);
+    await shows(page, ".readout", "step");
     const top = async (selector) => (await page.locator(selector).boundingBox()).y;
     assert.ok((await top(".round")) < (await top(".panel")), "who is missing comes before the curves");
     await page.goto(`${daemon.url}/#/`);

@@ -95,8 +95,9 @@ export function steps(page, n) {
 
 // What is wider than the screen, scrolled to or cut off; a line of shell scrolls in its own box.
 export function tooWide(page) {
-  return page.evaluate(() => {
-    const wide = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("pre, .unseen"));
-    return [document.documentElement.scrollWidth > innerWidth && "the page", ...wide.map((e) => `${e.tagName}.${e.className}`)].filter(Boolean);
-  });
+  // innerWidth would grow with what is too wide
+  return page.evaluate((width) => {
+    const wide = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > width + 1 && !e.closest("pre, .unseen"));
+    return [document.documentElement.scrollWidth > width && "the page", ...wide.map((e) => `${e.tagName}.${e.className}`)].filter(Boolean);
+  }, page.viewportSize().width);
 }
