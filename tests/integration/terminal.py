@@ -100,11 +100,19 @@ class Terminal:
     def text(self):
         return "\n".join(line.rstrip() for line in self.lines)
 
+    def _whole(self):
+        """Whether what was read ends with the end of a picture: the rest of the screen erased, or the last line written."""
+        start = self.raw.rfind(b"\x1b[H")
+        if start < 0 or start < self.raw.rfind(LEAVE.encode()):
+            return True
+        picture = self.raw[start:]
+        return picture.endswith(b"\x1b[J") or (picture.endswith(b"\x1b[0m") and picture.count(b"\r\n") == self.height - 1)
+
     def wait_for(self, what, seconds=20.0):
         """Until the screen shows what (a pattern, or a function of the screen's text); returns the text."""
         found = what if callable(what) else lambda text: re.search(what, text)
         end = time.monotonic() + seconds
-        while not found(self.text()):
+        while not (self._whole() and found(self.text())):
             self.read(0.1)
             if time.monotonic() > end or (self.process.poll() is not None and not self.read(0)):
                 if found(self.text()):
