@@ -66,7 +66,8 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .DELETE_ON_ERROR:
 .PHONY: all help clean unit install uninstall deb deps demo check check-all check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client model \
-        browser fuzz fuzz-build fuzz-targets coverage tidy cppcheck compare compare-quick nmf soak
+        browser fuzz fuzz-build fuzz-targets coverage tidy cppcheck compare compare-quick nmf \
+        soak bench deps-bench
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(BUILD)/greedylr-train $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
@@ -85,6 +86,8 @@ help:
 	@echo 'make cppcheck    static analysis, a part of make check; make tidy: clang-tidy of what changed since it was clean'
 	@echo 'make compare     trains models on real data with GreedyLR and other schedules and says which end lower (half an'
 	@echo '                 hour); compare-quick shows how it works (a minute); SEEDS=0-9, CELLS=digits,adam, ARMS=... choose'
+	@echo 'make bench       speed, CPU and memory beside Redis, etcd, Node, SQLite and the bare libraries (10 minutes at most);'
+	@echo '                 PART=speed,lone,memory,start,round CONNECTIONS=1,64 ROUNDS=n ONLY=greedylrd,redis choose'
 	@echo 'make nmf         factorises a matrix by SGD under a bound that it computes, with six schedules (a minute)'
 	@echo 'make deps        install the Debian packages that are missing'
 	@echo 'make install     binary, library, header, pkg-config file, systemd units and man pages; DESTDIR and PREFIX as'
@@ -231,6 +234,8 @@ DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopen
 DEPS_DEB   := build-essential debhelper dh-python lintian pybuild-plugin-pyproject python3-all python3-setuptools
 # And what tries them, in a container with systemd of its own: a part of check-all.
 DEPS_DEPLOY := systemd-container debootstrap
+# Who the bench measures the daemon beside, and with what.
+DEPS_BENCH := wrk redis-server etcd-server nodejs python3 valgrind
 DEB_REVISION ?= 1
 BUF        := tests/node_modules/.bin/buf
 
@@ -364,6 +369,19 @@ compare compare-quick:
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_COMPARE)
 	@$(MAKE) --no-print-directory $(BUILD)/greedylrd
 	@BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 nice -n 10 $(PYTHON) tests/bench/compare.py $(COMPARE_ARGS)
+
+# tests/bench/README.md.  Their servers are started on free ports of loopback, and stopped.
+BENCH_BIN  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/peer_*.c))
+BENCH_ARGS  = --out $(BUILD)/bench $(if $(PART),--part $(PART)) $(if $(CONNECTIONS),--connections $(CONNECTIONS)) \
+              $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(MINUTES),--minutes $(MINUTES))
+$(BUILD)/bench/peer_%: tests/bench/peer_%.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SAN) -pie -o $@ $< $(PKG_CFLAGS) $(PKG_LIBS)
+deps-bench:
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_BENCH)
+bench: deps-bench
+	@$(MAKE) --no-print-directory all $(BENCH_BIN)
+	@BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
 
 check:
 	@$(MAKE) --no-print-directory deps
