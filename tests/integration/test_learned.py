@@ -130,10 +130,11 @@ class Learned(DaemonTest):
         self.assertEqual((status, reason(answer)), (400, "STATE_NOT_EXPORTABLE"))
 
     def test_bad_weights_files(self):
-        def start(text):
+        def start(text=None):
             path = os.path.join(self.folder, "bad.txt")
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
+            if text is not None:
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
             return subprocess.run([BINARY, "--check-config", "--data-dir", self.folder,
                                    "--learned-weights", path], capture_output=True, text=True, timeout=60)
 
@@ -144,6 +145,13 @@ class Learned(DaemonTest):
             done = start(text)
             self.assertEqual(done.returncode, 2, done)
             self.assertIn("--learned-weights", done.stderr + done.stdout)
+            self.assertIn(says, done.stderr + done.stdout)
+        for make, says in ((os.mkfifo, "not a regular file"), (os.mkdir, "not a regular file"), (lambda _: None, "No such file")):
+            path = os.path.join(self.folder, "bad.txt")
+            os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+            make(path)
+            done = start()
+            self.assertEqual(done.returncode, 2, done)
             self.assertIn(says, done.stderr + done.stdout)
 
 
