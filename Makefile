@@ -224,10 +224,11 @@ DEPS_BUILD := gcc libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libuv1-d
               libcurl4-gnutls-dev libgnutls28-dev libjs-dygraphs
 # The demo's training run and its curl lines; the training is a test as well.
 DEPS_DEMO  := python3 python3-torch python3-sklearn curl
-# Unit tests, second compiler and format, fault injection, systemd-analyze, man page, completion, the browser, npm for buf (below).
+# Unit tests, second compiler and format, fault injection, systemd-analyze, man pages and their examples, completion, the browser,
+# npm for buf (below).
 DEPS_CHECK := libcriterion-dev valgrind openssl clang libclang-rt-dev llvm clang-tidy cppcheck clang-format strace \
               systemd mandoc zsh python3-protobuf python3-yaml mypy prometheus python3-prometheus-client \
-              chromium
+              chromium jq
 # The comparison of schedules, which nothing else needs: its picture, and fast products of matrices.
 DEPS_COMPARE := python3 python3-torch python3-sklearn python3-matplotlib libopenblas0-serial
 # The Debian packages: what builds them beside DEPS_BUILD.

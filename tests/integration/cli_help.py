@@ -26,7 +26,7 @@ SIGNS = ("Sanitizer", "runtime error:")
 
 def environment(**more):
     env = {k: v for k, v in os.environ.items() if not k.startswith("GREEDYLR") and k != "NO_COLOR"}
-    return dict(env, **more)
+    return dict(env, **dict({"TERM": "xterm"}, **more))  # whatever terminal the tests are started from
 
 
 def run(*args, stdin="", text=True, **env):
