@@ -56,6 +56,8 @@ CLIENT_LIBS     = $(shell pkg-config --libs $(CLIENT_PKGS)) -lpthread
 CLIENT_LIB_O    := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/lib/*.c))
 LIB_A           := $(BUILD)/libgreedylr.a
 LIB_SO          := $(BUILD)/libgreedylr.so
+# The way to a daemon alone; the rest of the library has names that the core has as well.
+TRANSPORT_O     := $(addprefix $(BUILD)/obj/client/lib/,bytes.o clock.o credentials.o fail.o sse.o transport.o transport_tls.o)
 CLI_O           := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/cli/*.c)) $(BUILD)/gen/cli_docs.o
 TRAIN_O         := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard client/train/*.c))
 COMPLETIONS     := $(BUILD)/greedylr.bash $(BUILD)/_greedylr
@@ -164,12 +166,13 @@ $(BUILD)/gen/cli_docs.c: client/cli/docs.awk proto/$(PROTO).proto
 	awk -f $^ >$@
 $(BUILD)/gen/cli_docs.o: $(BUILD)/gen/cli_docs.c client/cli/docs.h
 	$(CC) $(CLIENT_CPPFLAGS) $(CLIENT_CFLAGS) -c -o $@ $<
-# The trainer of the policy learned: the core, and nothing else of the daemon.
-$(BUILD)/greedylr-train: $(TRAIN_O) $(CORE_O)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lm -lpthread
+# The trainer of the policy learned: the core, nothing else of the daemon, and the library's way to one.
+$(BUILD)/greedylr-train: $(TRAIN_O) $(CORE_O) $(TRANSPORT_O)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CLIENT_LIBS) -lm
 $(BUILD)/obj/client/train/%.o: client/train/%.c
 	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE -Idaemon -Iclient $(CPPFLAGS) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SAN) $(EXACT) -MD -MP -c -o $@ $<
+	$(CC) -D_GNU_SOURCE -Idaemon -Iclient $(CPPFLAGS) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SAN) $(EXACT) \
+	  $(shell pkg-config --cflags $(CLIENT_PKGS)) -MD -MP -c -o $@ $<
 $(BUILD)/greedylr.bash $(BUILD)/_greedylr: $(BUILD)/greedylr
 	$(BUILD)/greedylr completion $(if $(filter %.bash,$@),bash,zsh) >$@
 

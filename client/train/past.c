@@ -5,16 +5,19 @@
 #include "train/past.h"
 
 #include "core/learned.h"
+#include "lib/transport.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_SIZE 65536
-#define FIELDS    64
-#define JOBS_MAX  10000
+#define LINE_SIZE  65536
+#define FIELDS     64
+#define JOBS_MAX   10000
+#define TIMEOUT_MS 60000L
 
 /* ---- one table ---- */
 
@@ -171,87 +174,112 @@ static bool load_folder(const char *path, struct past *past)
 
 /* ---- a daemon ---- */
 
-/* The token goes to curl by its standard input: a command line can be read by everybody. */
-static FILE *fetch(const char *url, const char *path)
-{
-    char command[4600];
+struct source {
+    const char *url;
+    struct transport *transport;
+    struct past *past;
+};
 
-    snprintf(command, sizeof(command),
-             "{ [ -z \"$GREEDYLR_TOKEN_FILE\" ] || printf 'header = \"Authorization: Bearer %%s\"\\n' "
-             "\"$(head -n 1 "
-             "\"$GREEDYLR_TOKEN_FILE\")\"; } | curl -fsS -K - '%.2000s%.2000s'",
-             url, path);
-    return popen(command, "r");
+/* A request answered with 200; else said why not. */
+static bool fetch(const struct source *from, const char *path, const char *what,
+                  struct transport_reply *reply)
+{
+    if (transport_call(from->transport, "GET", path, NULL, NULL, TIMEOUT_MS, reply)) {
+        fprintf(stderr, "greedylr-train: --from: %s: no %s: %s\n", from->url, what,
+                transport_error(from->transport));
+        return false;
+    }
+    if (reply->status == 200) return true;
+    fprintf(stderr, "greedylr-train: --from: %s: no %s: HTTP status %d: %.200s\n", from->url, what,
+            reply->status, reply->body);
+    transport_reply_clear(reply);
+    return false;
 }
 
-/* The next "job":"NAME" of a list of jobs; a job and its settings say it twice. */
-static bool next_name(const char **at, char name[PAST_NAME_MAX + 1])
+/* What may become a part of a path: an id of a job, which a page token is, too. */
+static bool is_job_id(const char *text)
 {
-    static const char key[] = "\"job\":\"";
-    const char *begin = strstr(*at, key);
-    size_t n;
+    size_t n = text ? strlen(text) : 0;
 
-    if (!begin) return false;
-    begin += sizeof(key) - 1;
-    n = strcspn(begin, "\"");
-    snprintf(name, PAST_NAME_MAX + 1, "%.*s", (int)(n < PAST_NAME_MAX ? n : PAST_NAME_MAX), begin);
-    *at = begin + n;
-    return true;
+    return n && n <= PAST_NAME_MAX &&
+           strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
 
-static bool load_job(const char *url, const char *name, struct past *past)
+static bool load_job(const struct source *from, const char *name)
 {
-    char path[256];
+    char path[PAST_NAME_MAX + 64];
+    struct transport_reply reply;
 
     snprintf(path, sizeof(path), "/v1/jobs/%s/decisions?format=csv&page_size=1000", name);
-    FILE *pipe = fetch(url, path);
-    bool good = pipe && add_job(past, pipe, name);
+    if (!fetch(from, path, "history", &reply)) return false;
+    FILE *file = fmemopen(reply.body, reply.len + 1, "r");
+    bool good = file && add_job(from->past, file, name);
 
-    if (pipe && pclose(pipe)) good = false;
+    if (file) fclose(file);
+    transport_reply_clear(&reply);
     return good;
 }
 
-static bool load_page(const char *url, const char *text, struct past *past, char *token, size_t size)
+/* The jobs of one page, and in *after the name to go on behind, "" at the end. */
+static bool load_page(const struct source *from, const json_t *page, char after[PAST_NAME_MAX + 1])
 {
-    static const char key[] = "\"next_page_token\":\"";
-    char name[PAST_NAME_MAX + 1], last[PAST_NAME_MAX + 1] = "";
-    const char *more = strstr(text, key);
+    const json_t *jobs = json_object_get(page, "jobs"), *more = json_object_get(page, "next_page_token"),
+                 *job;
+    const char *token = json_string_value(more);
+    bool good = json_is_object(page) && (!jobs || json_is_array(jobs)) && (!more || is_job_id(token));
+    size_t i;
 
-    for (const char *at = text; next_name(&at, name);) {
-        if (strcmp(name, last) == 0) continue;
-        snprintf(last, sizeof(last), "%s", name);
-        if (past->n + past->skipped >= JOBS_MAX || !load_job(url, name, past)) return false;
+    json_array_foreach(jobs, i, job) good = good && is_job_id(json_string_value(json_object_get(job, "job")));
+    if (!good) {
+        fprintf(stderr, "greedylr-train: --from: %s: no list of jobs: is a greedylrd there?\n", from->url);
+        return false;
     }
-    token[0] = '\0';
-    if (more)
-        snprintf(token, size, "%.*s", (int)strcspn(more + sizeof(key) - 1, "\""), more + sizeof(key) - 1);
+    snprintf(after, PAST_NAME_MAX + 1, "%s", token ? token : "");
+    json_array_foreach(jobs, i, job)
+    {
+        if (from->past->n + from->past->skipped >= JOBS_MAX) {
+            fprintf(stderr, "greedylr-train: --from: %s: more than %d jobs\n", from->url, JOBS_MAX);
+            return false;
+        }
+        if (!load_job(from, json_string_value(json_object_get(job, "job")))) return false;
+    }
     return true;
+}
+
+static bool load_pages(const struct source *from)
+{
+    char path[PAST_NAME_MAX + 64], after[PAST_NAME_MAX + 1] = "";
+    struct transport_reply reply;
+    bool good;
+
+    do {
+        snprintf(path, sizeof(path), "/v1/jobs?page_size=100%s%s", *after ? "&page_token=" : "", after);
+        if (!fetch(from, path, "list of jobs", &reply)) return false;
+        json_t *page = json_loadb(reply.body, reply.len, 0, NULL);
+
+        good = load_page(from, page, after);
+        json_decref(page);
+        transport_reply_clear(&reply);
+    } while (good && *after);
+    return good;
 }
 
 static bool load_daemon(const char *url, struct past *past)
 {
-    size_t size = 8u << 20;
-    char *text = malloc(size), token[512] = "", path[640];
-    bool good = text != NULL;
+    struct source from = {.url = url, .past = past};
+    char error[700];
 
     if (strchr(url, '\'')) {
         fprintf(stderr, "greedylr-train: --from: a URL has no ' in it, got %s\n", url);
-        good = false;
+        return false;
     }
-    do {
-        snprintf(path, sizeof(path), "/v1/jobs?page_size=100%s%s", token[0] ? "&page_token=" : "", token);
-        FILE *pipe = good ? fetch(url, path) : NULL;
-        size_t n = pipe ? fread(text, 1, size - 1, pipe) : 0;
+    if (transport_new(url, NULL, &from.transport, error, sizeof(error))) {
+        fprintf(stderr, "greedylr-train: --from: %s\n", error);
+        return false;
+    }
+    bool good = load_pages(&from);
 
-        if (pipe && pclose(pipe)) n = 0;
-        if (good && !n)
-            fprintf(stderr, "greedylr-train: --from: %s: no list of jobs; is curl there, and a daemon?\n",
-                    url);
-        good = good && n > 0;
-        if (good) text[n] = '\0';
-        good = good && load_page(url, text, past, token, sizeof(token));
-    } while (good && token[0]);
-    free(text);
+    transport_free(from.transport);
     return good;
 }
 

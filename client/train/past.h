@@ -34,9 +34,9 @@ struct past {
 };
 #define PAST_LEAST 10
 
-/* Reads the jobs of a daemon (http..., by curl, the first 1,000 decisions of each; the token of
- * GREEDYLR_TOKEN_FILE) or the CSV files of a folder, as ListDecisions writes them.  False: said on stderr
- * why. */
+/* Reads the jobs of a daemon (http..., the first 1,000 decisions of each, with the token and the authorities
+ * that lib/credentials.h finds in the environment) or the CSV files of a folder, as ListDecisions writes
+ * them.  False: said on stderr why. */
 bool past_load(const char *where, struct past *past);
 void past_free(struct past *past);
 

@@ -1,7 +1,9 @@
 """greedylr-train as its user runs it: one command to a weights file, the same whatever the threads and interruptions."""
+import http.server
 import os
 import subprocess
 import tempfile
+import threading
 import unittest
 
 from harness import BINARY, DaemonTest
@@ -90,6 +92,31 @@ class Past(DaemonTest):
                                 ("http://127.0.0.1:1", "no list of jobs"), ("http://x'y", "no ' in it")):
                 r = run("--from", where)
                 self.assertEqual((r.returncode, says in r.stderr), (1, True), (where, r.stderr))
+
+    def test_what_a_server_answers_is_no_command(self):
+        class Liar(http.server.BaseHTTPRequestHandler):
+            answer = b""
+
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(self.answer)))
+                self.end_headers()
+                self.wfile.write(self.answer)
+
+            def log_message(self, *_):
+                pass
+
+        with tempfile.TemporaryDirectory() as folder, http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            url, path = "http://127.0.0.1:%d" % server.server_address[1], os.path.join(folder, "made")
+            for answer in ('{"jobs":[{"job":"x\'; touch %s; \'"}]}' % path, '{"jobs":[],"next_page_token":"x\'; touch %s; \'"}' % path,
+                           '{"jobs":[{"job":"../x"}]}', '{"jobs":[{"job":7}]}', '{"jobs":7}', '{}', '[', "", '{"jobs":[{}]}'):
+                Liar.answer = answer.encode()
+                r = run("--from", url)
+                self.assertEqual(r.returncode, 1, (answer, r.stdout))
+                self.assertRegex(r.stderr, r"--from: .*: no list of jobs|no job with 10 losses")
+                self.assertFalse(os.path.exists(path), answer)
+            server.shutdown()
 
 
 if __name__ == "__main__":
