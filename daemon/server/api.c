@@ -271,8 +271,12 @@ static int hold(struct exchange *x, struct error *err)
 
 static void send_body(struct exchange *x)
 {
-    struct http_response response = {
-        .status = 200, .content_type = x->type, .body = x->body.data, .len = x->body.len, .take = true};
+    struct http_response response = {.status = 200,
+                                     .content_type = x->type,
+                                     .body = x->body.data,
+                                     .len = x->body.len,
+                                     .release = free,
+                                     .release_arg = x->body.data};
 
     x->body = (struct buf){0};
     http_respond(x->http, &response);

@@ -333,16 +333,13 @@ void http_take_response(struct http_request *req, struct MHD_Response *built,
 void http_respond(struct http_request *req, const struct http_response *response)
 {
     void *body = (void *)(uintptr_t)(response->len ? response->body : "");
-    bool take = response->take && response->len;
-    enum MHD_ResponseMemoryMode mode = take             ? MHD_RESPMEM_MUST_FREE
-                                       : response->keep ? MHD_RESPMEM_PERSISTENT
-                                                        : MHD_RESPMEM_MUST_COPY;
-    struct MHD_Response *built = response->release
-                                     ? MHD_create_response_from_buffer_with_free_callback_cls(
-                                           response->len, body, response->release, response->release_arg)
-                                     : MHD_create_response_from_buffer(response->len, body, mode);
+    struct MHD_Response *built =
+        response->release
+            ? MHD_create_response_from_buffer_with_free_callback_cls(response->len, body, response->release,
+                                                                     response->release_arg)
+            : MHD_create_response_from_buffer(
+                  response->len, body, response->keep ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_COPY);
 
-    if (response->take && !(take && built)) free((void *)(uintptr_t)response->body);
     if (response->release && !built) response->release(response->release_arg);
     http_take_response(req, built, response);
 }

@@ -63,7 +63,7 @@ struct http_handlers {
     const struct http_response *standby;
 };
 
-/* Everything is copied, but for a body that is taken or kept. */
+/* Everything is copied, but for a body that is kept or released. */
 struct http_response {
     int status;               /* 200 to 599 */
     const char *content_type; /* NULL: none */
@@ -71,9 +71,8 @@ struct http_response {
     size_t n_headers;
     const char *body; /* not sent for HEAD */
     size_t len;
-    bool take; /* the body is malloc'ed and becomes the server's */
     bool keep; /* the body outlives the server: not copied */
-    /* If set, the body is not copied, and this is called once nobody needs it any more. */
+    /* If set, the body is not copied, and this is called once nobody needs it any more: free, say. */
     void (*release)(void *arg);
     void *release_arg;
     bool close; /* the connection closes after this answer */

@@ -212,18 +212,12 @@ static void on_read(uv_work_t *work, int status)
 
 static void start_read(struct watcher *w)
 {
-    struct error err;
-
     w->known = w->watched->revision;
     w->work.data = w;
-    if (uv_queue_work(w->service->loop, &w->work, run_read, on_read)) {
-        (void)error_set(&err, ST_OUT_OF_MEMORY, "out of memory");
-        end(w, &err);
-        return;
-    }
     w->holds++;
     w->reading = true;
     w->service->watch_reads++;
+    (void)uv_queue_work(w->service->loop, &w->work, run_read, on_read); /* fails only without run_read */
 }
 
 static void read_page(struct watcher *w)
