@@ -13,10 +13,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(HERE, "..", "integration"))
+from harness import ROOT, free_port, wait_until  # noqa: E402
+
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 JOBS = 1000
 
@@ -30,20 +33,6 @@ def end_all():
             os.killpg(pid, signal.SIGKILL)
         except OSError:
             pass
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_for(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise RuntimeError("a server was not ready within %g s" % seconds)
-        time.sleep(0.01)
 
 
 class Contender:
@@ -80,7 +69,7 @@ class Contender:
                 with open(self.path("stderr")) as f:
                     raise RuntimeError("%s does not start: %s%s" % (self.name, line, f.read()[-2000:]))
             self.port = int(found[1])
-        wait_for(self.is_up)
+        wait_until(self.is_up, 30)
         return self
 
     def is_up(self):
@@ -337,7 +326,7 @@ class Redis(Contender):
         self.process = None
         super().start()
         connection = self.connect()
-        wait_for(lambda: self.loaded(connection), 120)
+        wait_until(lambda: self.loaded(connection), 120)
         n = self.call(connection, "EVAL", count, "0")
         self.kill()
         return n
@@ -364,7 +353,7 @@ class Etcd(Contender):
         self.port = self.port or free_port()
         self.peer_port = free_port()
         super().start()
-        wait_for(lambda: self.post(self.connect(), "/v3/maintenance/status", {}).get("leader", "0") != "0")
+        wait_until(lambda: self.post(self.connect(), "/v3/maintenance/status", {}).get("leader", "0") != "0", 30)
         return self
 
     @staticmethod

@@ -114,7 +114,7 @@ def metric(d, name, connection):
 
 def quiet(d, connection):
     """Until everything has been folded into the history."""
-    contenders.wait_for(lambda: metric(d, "greedylrd_unfolded_bytes", connection) == 0, 120)
+    contenders.wait_until(lambda: metric(d, "greedylrd_unfolded_bytes", connection) == 0, 120)
 
 
 # ---- a round of many ranks ----

@@ -183,6 +183,12 @@ class DaemonTest(unittest.TestCase):
 ZERO = {"lr": [1e-300], "greedy": {"dialect": "transformers", "factor": 1e-200, "patience": 0, "min_lr": [0], "eps": 0}}
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 def wait_until(condition, seconds=20.0):
     end = time.monotonic() + seconds
     while not condition():

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -14,7 +13,7 @@ import time
 import unittest
 import urllib.parse
 
-from harness import ROOT, Daemon, wait_until
+from harness import ROOT, Daemon, free_port, wait_until
 from metrics_help import scrape, table
 
 FOLDER = os.path.join(ROOT, "systemd", "monitoring")
@@ -97,12 +96,6 @@ class Files(unittest.TestCase):
                 for variable in re.findall(r"\$(\w+)", target["expr"]):
                     self.assertIn(variable, set(variables) | {"__rate_interval"})
         self.assertGreaterEqual(sum(p["type"] == "row" for p in board["panels"]), 5)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Prometheus:

@@ -2,13 +2,12 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import unittest
 
-from harness import ROOT, Daemon, wait_until
+from harness import ROOT, Daemon, free_port, wait_until
 
 PYTHON = "/usr/bin/python3"
 SCRIPT = os.path.join(ROOT, "client", "examples", "ddp_digits.py")
@@ -18,12 +17,6 @@ EPOCHS = 14
 
 sys.path.insert(0, os.path.join(ROOT, "client", "python"))
 from greedylr.local import combine  # noqa: E402
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Group:

@@ -1,12 +1,11 @@
 """The README's shell blocks, pasted: as they are but for the port, the host's name and the directory of a trial."""
 import os
 import re
-import socket
 import subprocess
 import tempfile
 import unittest
 
-from harness import BINARY, ROOT, DaemonTest
+from harness import BINARY, ROOT, DaemonTest, free_port
 
 BUILD = os.path.dirname(BINARY)
 
@@ -34,12 +33,6 @@ def sections():
 def block(title):
     """The section's first shell block."""
     return re.search(r"^```sh\n(.*?)^```$", sections()[title], re.M | re.S).group(1)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def replaced(script, **words):

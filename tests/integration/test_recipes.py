@@ -4,13 +4,12 @@ import inspect
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import unittest
 
-from harness import BINARY, ROOT
+from harness import BINARY, ROOT, free_port
 from python_help import PACKAGE, RunTest, have, needs
 
 BUILD = os.path.dirname(BINARY)
@@ -32,7 +31,7 @@ UNTRIED = {"hf_trainer.py", "lightning_fit.py", "keras_fit.py", "jax_optax.py", 
 
 #: Two ranks as a launcher starts them, twice, but forked off a process that has imported torch already.
 TWO_RANKS = """
-import os, runpy, sys
+import os, runpy, signal, sys
 import torch
 script, checkpoint, *ports = sys.argv[1:]
 for port, epochs in zip(ports, ("6", "10")):
@@ -40,6 +39,7 @@ for port, epochs in zip(ports, ("6", "10")):
     for rank in range(2):
         child = os.fork()
         if child == 0:
+            signal.alarm(280)  # one that hangs would outlive the test
             os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
             sys.argv, code = [script, "recipe", checkpoint, epochs], 1
             try:
@@ -58,12 +58,6 @@ for port, epochs in zip(ports, ("6", "10")):
 def read(*path):
     with open(os.path.join(ROOT, *path), encoding="utf-8") as file:
         return file.read()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return str(s.getsockname()[1])
 
 
 class Runs(RunTest):
@@ -120,7 +114,7 @@ class Runs(RunTest):
     @needs("torch")
     def test_pytorch_ddp(self):
         """Two ranks; then again, from the checkpoint of epoch 6 to 10."""
-        self.sh(sys.executable, "-c", TWO_RANKS, os.path.join(RECIPES, "pytorch_ddp.py"), "recipe.pt", free_port(), free_port())
+        self.sh(sys.executable, "-c", TWO_RANKS, os.path.join(RECIPES, "pytorch_ddp.py"), "recipe.pt", str(free_port()), str(free_port()))
         self.assertEqual([d["attempt"] for d in self.decided(range(1, 11))], [0] * 6 + [1] * 4)
 
     @needs("transformers")
@@ -146,7 +140,7 @@ class Runs(RunTest):
     @needs("deepspeed")
     def test_deepspeed(self):
         """One process: DeepSpeed takes its rendezvous from the environment as torch does."""
-        self.sh("env", "RANK=0", "LOCAL_RANK=0", "WORLD_SIZE=1", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=" + free_port(), sys.executable,
+        self.sh("env", "RANK=0", "LOCAL_RANK=0", "WORLD_SIZE=1", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=%d" % free_port(), sys.executable,
                 os.path.join(RECIPES, "deepspeed_engine.py"), "recipe")
         self.decided(range(1, 11))
 
