@@ -89,7 +89,7 @@ help:
 	@echo 'make compare     trains models on real data with GreedyLR and other schedules and says which end lower (half an'
 	@echo '                 hour); compare-quick shows how it works (a minute); SEEDS=0-9, CELLS=digits,adam, ARMS=... choose'
 	@echo 'make bench       speed, CPU and memory beside Redis, etcd, Node, SQLite and the bare libraries (10 minutes at most);'
-	@echo '                 PART=speed,lone,memory,start,round CONNECTIONS=1,64 ROUNDS=n ONLY=greedylrd,redis choose'
+	@echo '                 PART=speed,lone,memory,round,start CONNECTIONS=1,64 ROUNDS=n ONLY=greedylrd,redis choose'
 	@echo 'make nmf         factorises a matrix by SGD under a bound that it computes, with six schedules (a minute)'
 	@echo 'make deps        install the Debian packages that are missing'
 	@echo 'make install     binary, library, header, pkg-config file, systemd units and man pages; DESTDIR and PREFIX as'

@@ -165,10 +165,41 @@ def one_round(held, selector, step):
     return took
 
 
-# ---- a start on much history ----
+# ---- a start on many jobs, and reports among them ----
 
-def start(folder):
-    return {}
+def report_cpu(d, rounds=5):
+    """CPU of a report, in us, at 16 connections."""
+    return statistics.median(d.run(16, 1)["cpu_us"] for _ in range(rounds))
+
+
+def seconds_to_ready(d):
+    began = time.perf_counter()
+    contenders.Contender.start(d)  # the jobs are there
+    contenders.wait_until(lambda: is_ready(d), 60)
+    took = time.perf_counter() - began
+    d.kill()
+    return took
+
+
+def is_ready(d):
+    connection = d.connect()
+    connection.request("GET", "/readyz")
+    return connection.getresponse().status == 200
+
+
+def start(folder, few=10000, many=1000000):
+    d = daemon(folder)
+    d.start()
+    connection = d.connect()
+    cpu = []
+    for first, n in ((0, few), (few, many)):
+        fill(d, first, n - first, connection)
+        quiet(d, connection)
+        cpu.append(report_cpu(d))
+    d.kill()
+    ready = [seconds_to_ready(d) for _ in range(3)]
+    return {"jobs": [few, many], "cpu_us": cpu, "cpu_ratio": cpu[1] / cpu[0], "rounds": ready,
+            "ready_s": statistics.median(ready)}
 
 
 # ---- the goals ----

@@ -53,6 +53,7 @@ def main():
             torch.save({"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
                         "scheduler": scheduler.state_dict()}, checkpoint)
     scheduler.flush()  # if the daemon was away: what it has missed
+    dist.barrier()  # a rank that leaves while its last all_reduce is being put away can hang at its end
     dist.destroy_process_group()
 
 
