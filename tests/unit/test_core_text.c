@@ -48,6 +48,14 @@ Test(core_text, doubles_people_know)
     check_text(ldexp(1, -44), "5.684341886080802e-14");
     check_text(-ldexp(1, -44), "-5.684341886080802e-14");
     check_text(9007199254740993.0, "9007199254740992");
+    check_text(9007199254740991.0, "9007199254740991");
+    check_text(999999999999999.9, "999999999999999.9");
+    check_text(1e15, "1e+15");
+    check_text(0.99999999999999989, "0.9999999999999999");
+    check_text(9.9999999999999991e-05, "9.999999999999999e-05");
+    check_text(0.0001, "0.0001");
+    check_text(0.1 * 0.9 * 0.9 * 0.9, "0.07290000000000002");
+    check_text(2.5e-6, "2.5e-06");
 }
 
 /* JSON's grammar of a number. */
@@ -135,6 +143,19 @@ Test(core_text, doubles_of_random_bits_read_back)
     }
     for (uint64_t e = 0; e < 2047; e++)
         check_bits(e << 52, seed);
+    /* Every size from 2^-24 to 2^56, where most are printed without printf; and short decimals among them. */
+    for (uint64_t e = 1023 - 24; e < 1023 + 56; e++) {
+        for (int i = 0; i < 1000; i++) {
+            double value;
+            uint64_t bits = (random_bits(&state) >> 12) | e << 52;
+
+            check_bits(bits, seed);
+            memcpy(&value, &bits, sizeof(value));
+            value = rint(value * 1e4) / 1e4;
+            memcpy(&bits, &value, sizeof(bits));
+            check_bits(bits, seed);
+        }
+    }
 }
 
 Test(core_text, doubles_do_not_know_the_locale)
