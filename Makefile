@@ -302,6 +302,10 @@ $(BUILD)/model: $(MODEL_O) $(WORKERS_O) $(MODEL_FOLD) $(filter-out $(MAIN_O) %/s
 model: $(BUILD)/model
 	$(BUILD)/model $(if $(SEED),--seed $(SEED),--count $(COUNT))
 
+# What each part of a report costs (tests/bench/cost.c).
+$(BUILD)/cost: $(BUILD)/obj/tests/bench/cost.o $(filter-out $(MAIN_O),$(DAEMON_O))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
 # The table of its parts is in tests/soak.sh.
 soak:
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) MINUTES=$(MINUTES) PART=$(PART) SEED=$(SEED) nice -n 10 tests/soak.sh
