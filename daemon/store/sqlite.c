@@ -473,12 +473,7 @@ int store_open(const char *dir, const struct store_options *options, struct stor
     if ((rc = schema_open(dir, &store->db, err))) goto err_schema;
     snprintf(store->path, sizeof(store->path), "%s/greedylr.db", dir);
     sqlite3_wal_hook(store->db, on_commit, store);
-    rc = db_exec(
-        store->db,
-        "CREATE TEMP TABLE pass(n INTEGER PRIMARY KEY, job INTEGER NOT NULL, revision INTEGER NOT NULL, "
-        "seq INTEGER NOT NULL)",
-        "setting up the database", err);
-    if (!rc) rc = db_prepare(store->db, writer_sql, store->statements, W_COUNT, err);
+    rc = db_prepare(store->db, writer_sql, store->statements, W_COUNT, err);
     if (rc) goto err_prepare;
     if ((rc = look(store, err))) goto err_recover;
     rc = recover(store, err);
@@ -493,6 +488,7 @@ err_prepare:
 err_schema:
     data_dir_unlock(store->lock);
 err_lock:
+    pass_free(store);
     unfolded_free(store);
     free(store);
     return rc;
@@ -511,6 +507,7 @@ int store_close(struct store *store, struct error *err)
     db_finalize(store->statements, W_COUNT);
     db_close(store->db);
     data_dir_unlock(store->lock);
+    pass_free(store);
     unfolded_free(store);
     free(store);
     return rc;

@@ -49,11 +49,11 @@ enum writer_statement {
     W_SUPERSEDE,
     W_SUPERSEDE_LOG,
     W_PROBE,
-    W_PASS_CLEAR,
     W_PASS_FILL,
     W_PASS_RECOVER,
     W_FOLD,
-    W_FOLD_JOBS,
+    W_HAS_JOB,
+    W_FOLD_JOB,
     W_FOLD_LIMIT,
     W_FOLD_SETTINGS,
     W_FOLD_CONTRIBUTIONS,
@@ -67,11 +67,15 @@ extern const char *const writer_sql[W_COUNT];
 
 struct unfolded; /* a job with rows in the log */
 
-/* A pass folds the rows of the log up to `last`, job by job, in chunks; positions count its sorted rows. */
+struct pass_row;
+
+/* A pass folds the rows of the log up to `last`, job by job, in chunks, and then deletes them there, up to
+ * `trimmed` so far. */
 struct pass {
     bool active;
-    int64_t last;
-    int64_t rows, at;
+    int64_t last, trimmed;
+    struct pass_row *rows; /* sorted; owned */
+    size_t n, at;          /* of those */
 };
 
 struct store {
@@ -98,6 +102,7 @@ struct store {
 
 /* Fold, reap, checkpoint (sqlite_fold.c). */
 int fold_step(struct store *store, struct error *err) WARN_UNUSED;
+void pass_free(struct store *store);
 int reap_step(struct store *store, struct error *err) WARN_UNUSED;
 int checkpoint(struct store *store, int mode, struct error *err) WARN_UNUSED;
 

@@ -2,22 +2,27 @@
  *
  * Happy path: a pass takes the log as it is now and sorts references to its rows by job and revision.  Chunk
  * by chunk they are copied into the history, next to each other's pages, and each job's row gets its newest
- * state once.  The last chunk deletes the pass's rows from the log in the same transaction, so a row is in
- * the log, in the history, or (between chunks) in both, never in neither; readers skip rows of the log that
- * the history has. Failure modes: a chunk that fails is rolled back and done again later, from the same
- * place.  After a crash the log may hold rows of a pass that had begun: they are told by being equal to the
- * history's. */
+ * state once.  Then the pass's rows leave the log, some thousands in a transaction, so a row is in the log,
+ * in the history, or in both, never in neither; readers skip rows of the log that the history has.  Failure
+ * modes: a chunk that fails is rolled back and done again later, from the same place.  After a crash the log
+ * may hold rows of a pass that had begun: they are told by being equal to the history's. */
 #include "store/sqlite.h"
 
 #include "store/sqlite_db.h"
 
+#include <stdlib.h>
+
 #define PASS_ROWS  65536
+#define TRIM_ROWS  (4 * STORE_STEP_ROWS) /* of the log, deleted in one transaction */
 #define REAP_ROWS  "2000"
 #define LIMIT_ROWS "20000"
 
-/* Rows ?1 < n <= ?1 + CHUNK of the pass; the last of each job in the pass. */
-#define CHUNK   "p.n>?1 AND p.n<=?1+" TEXT(STORE_STEP_ROWS)
-#define IS_LAST "NOT EXISTS(SELECT 1 FROM temp.pass q WHERE q.n=p.n+1 AND q.job=p.job)"
+static const char folding[] = "folding";
+
+struct pass_row {
+    int64_t job, seq;
+    uint32_t revision;
+};
 
 const char *const writer_sql[W_COUNT] = {
     [W_BEGIN] = "BEGIN IMMEDIATE",
@@ -46,50 +51,44 @@ const char *const writer_sql[W_COUNT] = {
                         "action IN " SQL_ACTIONS(SQL_UNDONE),
     [W_PROBE] = "INSERT INTO probe(id, count, filler) VALUES(1, 1, zeroblob(32768)) "
                 "ON CONFLICT(id) DO UPDATE SET count=count+1, filler=excluded.filler",
-    [W_PASS_CLEAR] = "DELETE FROM temp.pass",
-    [W_PASS_FILL] =
-        "INSERT INTO temp.pass(job, revision, seq) SELECT job, revision, seq FROM log WHERE seq<=?1 "
-        "ORDER BY job, revision",
+    [W_PASS_FILL] = "SELECT job, revision, seq FROM log WHERE seq<=?1",
     [W_PASS_RECOVER] =
-        "INSERT INTO temp.pass(job, revision, seq) SELECT job, revision, seq FROM log l WHERE seq<=?1 "
-        "AND NOT EXISTS(SELECT 1 FROM decision d WHERE d.job=l.job AND d.revision=l.revision AND "
-        "d.time_us=l.time_us AND d.state IS l.state) ORDER BY job, revision",
+        "SELECT job, revision, seq FROM log l WHERE seq<=?1 AND NOT EXISTS(SELECT 1 FROM decision d "
+        "WHERE d.job=l.job AND d.revision=l.revision AND d.time_us=l.time_us AND d.state IS l.state)",
     [W_FOLD] =
-        "INSERT INTO decision(" DECISION_LIST ") SELECT " LOG_LIST " FROM temp.pass p CROSS JOIN log l "
-        "WHERE " CHUNK " AND l.seq=p.seq AND EXISTS(SELECT 1 FROM job WHERE uid=p.job) ORDER BY p.n",
-    [W_FOLD_JOBS] = "UPDATE job SET revision=l.revision, state=l.state, update_us=l.time_us FROM temp.pass p "
-                    "CROSS JOIN log l WHERE " CHUNK " AND " IS_LAST " AND l.seq=p.seq AND job.uid=p.job AND "
-                    "job.revision<l.revision",
+        "INSERT OR FAIL INTO decision(" DECISION_LIST ") SELECT " DECISION_LIST " FROM log WHERE seq=?",
+    [W_HAS_JOB] = "SELECT count(*) FROM job WHERE uid=?",
+    /* From here on of a job: ?1, with the pass's newest revision ?2 and its row ?3. */
+    [W_FOLD_JOB] =
+        "UPDATE OR FAIL job SET (revision, state, update_us)=(SELECT revision, state, time_us FROM log "
+        "WHERE seq=?3) WHERE uid=?1 AND revision<?2",
+    /* Of rounds that are decided.  One made after the decision may be of a step that a rewind opened again.
+     */
+    [W_FOLD_CONTRIBUTIONS] =
+        "DELETE FROM contribution WHERE job=?1 AND revision<?2 AND EXISTS(SELECT 1 FROM log l WHERE l.seq=?3 "
+        "AND (contribution.attempt<l.attempt OR contribution.step<=l.step))",
     /* Not what promises need: the newest answer to a report, a request_id that may be repeated, the state
      * that a job began with. */
     [W_FOLD_LIMIT] =
-        "DELETE FROM decision WHERE (job, revision) IN (SELECT d.job, d.revision FROM temp.pass p "
-        "CROSS JOIN decision d WHERE " CHUNK " AND " IS_LAST " AND d.job=p.job AND d.revision<=p.revision-?2 "
-        "AND (d.request_id IS NULL OR d.revision<=p.revision-" TEXT(
+        "DELETE FROM decision WHERE (job, revision) IN (SELECT d.job, d.revision FROM decision d "
+        "WHERE d.job=?1 AND d.revision<=?2-?3 "
+        "AND (d.request_id IS NULL OR d.revision<=?2-" TEXT(
             STORE_REQUESTS_KEPT) ") "
                                  "AND (d.revision>1 OR d.action IN " SQL_ACTIONS(
                                      SQL_REPORT) ") "
                                                  "AND d.revision IS NOT (SELECT r.revision FROM decision r "
-                                                 "WHERE r.job=p.job AND NOT r.superseded AND "
+                                                 "WHERE r.job=?1 AND NOT r.superseded AND "
                                                  "r.action IN " SQL_ACTIONS(
                                                      SQL_REPORT) " ORDER BY r.revision DESC LIMIT 1) "
                                                                  "LIMIT " LIMIT_ROWS ")",
     /* Those that were in force at no decision that is kept, and are not the newest there were then. */
     [W_FOLD_SETTINGS] =
-        "DELETE FROM settings WHERE (job, revision) IN (SELECT s.job, s.revision FROM temp.pass p "
-        "CROSS JOIN settings s WHERE " CHUNK " AND " IS_LAST " AND s.job=p.job AND EXISTS(SELECT 1 FROM "
-        "settings n WHERE n.job=s.job AND n.revision>s.revision AND n.revision<=p.revision) AND "
+        "DELETE FROM settings WHERE (job, revision) IN (SELECT s.job, s.revision FROM settings s "
+        "WHERE s.job=?1 AND EXISTS(SELECT 1 FROM "
+        "settings n WHERE n.job=s.job AND n.revision>s.revision AND n.revision<=?2) AND "
         "NOT EXISTS(SELECT 1 FROM decision d WHERE d.job=s.job AND d.revision>=s.revision AND "
         "d.revision<(SELECT min(n.revision) FROM settings n WHERE n.job=s.job AND n.revision>s.revision)) "
         "LIMIT " LIMIT_ROWS ")",
-    /* Of rounds that are decided.  One made after the decision may be of a step that a rewind opened again.
-     */
-    [W_FOLD_CONTRIBUTIONS] =
-        "DELETE FROM contribution WHERE (job, attempt, step, rank) IN (SELECT c.job, c.attempt, c.step, "
-        "c.rank "
-        "FROM temp.pass p CROSS JOIN log l CROSS JOIN contribution c WHERE " CHUNK " AND " IS_LAST
-        " AND l.seq=p.seq AND c.job=p.job AND c.revision<l.revision AND (c.attempt<l.attempt OR "
-        "c.step<=l.step))",
     [W_TRIM] = "DELETE FROM log WHERE seq<=?1",
     [W_TRIM_ALL] = "DELETE FROM log",
     [W_REAP] = "DELETE FROM decision WHERE (job, revision) IN (SELECT job, revision FROM decision "
@@ -97,64 +96,153 @@ const char *const writer_sql[W_COUNT] = {
     [W_REAPED] = "DELETE FROM doomed WHERE uid=(SELECT min(uid) FROM doomed)",
 };
 
-static const char folding[] = "folding";
+static int by_job(const void *a, const void *b)
+{
+    const struct pass_row *x = a, *y = b;
+
+    if (x->job != y->job) return x->job < y->job ? -1 : 1;
+    return (x->revision > y->revision) - (x->revision < y->revision);
+}
+
+/* The log's rows up to pass->last, as many as may be. */
+static int list_rows(struct store *store, struct pass *pass, size_t most, struct error *err)
+{
+    sqlite3_stmt *s = store->statements[store->recovering ? W_PASS_RECOVER : W_PASS_FILL];
+    int rc = 0, step;
+
+    pass->rows = malloc((most ? most : 1) * sizeof(*pass->rows));
+    if (!pass->rows) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    sqlite3_bind_int64(s, 1, pass->last);
+    while ((step = sqlite3_step(s)) == SQLITE_ROW && pass->n < most)
+        pass->rows[pass->n++] = (struct pass_row){.job = sqlite3_column_int64(s, 0),
+                                                  .revision = (uint32_t)sqlite3_column_int64(s, 1),
+                                                  .seq = sqlite3_column_int64(s, 2)};
+    if (step != SQLITE_DONE) rc = db_error(store->db, folding, err);
+    sqlite3_reset(s);
+    if (rc) free(pass->rows);
+    return rc;
+}
 
 static int pass_begin(struct store *store, struct error *err)
 {
-    enum writer_statement fill = store->recovering ? W_PASS_RECOVER : W_PASS_FILL;
     struct pass pass = {.active = true};
     int64_t first;
     int rc;
 
     if ((rc = db_integer(store->db, "SELECT min(seq) FROM log", 0, &first, err))) return rc;
     pass.last = store->last_seq - first < PASS_ROWS ? store->last_seq : first + PASS_ROWS - 1;
-    if ((rc = writer_run(store, W_PASS_CLEAR, folding, err))) return rc;
-    sqlite3_bind_int64(store->statements[fill], 1, pass.last);
-    if ((rc = writer_run(store, fill, folding, err))) return rc;
-    pass.rows = sqlite3_changes64(store->db);
+    pass.trimmed = first - 1;
+    if ((rc = list_rows(store, &pass, (size_t)(pass.last - pass.trimmed), err))) return rc;
+    qsort(pass.rows, pass.n, sizeof(*pass.rows), by_job);
     store->pass = pass;
     return 0;
 }
 
-static int fold_chunk(struct store *store, bool ends, struct error *err)
+static int fold_row(struct store *store, const struct pass_row *row, struct error *err)
 {
-    static const enum writer_statement steps[] = {W_FOLD, W_FOLD_JOBS, W_FOLD_CONTRIBUTIONS, W_FOLD_LIMIT,
+    sqlite3_bind_int64(store->statements[W_FOLD], 1, row->seq);
+    int rc = writer_run(store, W_FOLD, folding, err);
+
+    /* Acknowledged decisions contradict each other: nobody may choose between them silently. */
+    if (rc == ST_STORE_STALE)
+        return error_set(err, ST_DATA_DAMAGED, "two decisions have the same job and revision");
+    return rc;
+}
+
+/* Behind the job's last row of the pass. */
+static int fold_job(struct store *store, const struct pass_row *last, struct error *err)
+{
+    static const enum writer_statement steps[] = {W_FOLD_JOB, W_FOLD_CONTRIBUTIONS, W_FOLD_LIMIT,
                                                   W_FOLD_SETTINGS};
-    enum writer_statement trim = store->pass.last == store->last_seq ? W_TRIM_ALL : W_TRIM;
-    size_t n = store->history_limit ? 5 : 3;
+    size_t n = store->history_limit ? 4 : 2;
     int rc = 0;
 
     for (size_t i = 0; i < n && !rc; i++) {
         sqlite3_stmt *s = store->statements[steps[i]];
 
-        sqlite3_bind_int64(s, 1, store->pass.at);
-        if (steps[i] == W_FOLD_LIMIT) sqlite3_bind_int64(s, 2, store->history_limit);
+        sqlite3_bind_int64(s, 1, last->job);
+        sqlite3_bind_int64(s, 2, last->revision);
+        if (i < 3) sqlite3_bind_int64(s, 3, i < 2 ? last->seq : store->history_limit);
         rc = writer_run(store, steps[i], folding, err);
-        /* Acknowledged decisions contradict each other: nobody may choose between them silently. */
-        if (rc == ST_STORE_STALE)
-            return error_set(err, ST_DATA_DAMAGED, "two decisions have the same job and revision");
     }
-    if (rc || !ends) return rc;
-    if (trim == W_TRIM) sqlite3_bind_int64(store->statements[trim], 1, store->pass.last);
-    return writer_run(store, trim, folding, err);
+    return rc;
+}
+
+static int has_job(struct store *store, int64_t uid, bool *has, struct error *err)
+{
+    sqlite3_stmt *s = store->statements[W_HAS_JOB];
+    int rc = 0;
+
+    sqlite3_bind_int64(s, 1, uid);
+    if (sqlite3_step(s) == SQLITE_ROW)
+        *has = sqlite3_column_int(s, 0) > 0;
+    else
+        rc = db_error(store->db, folding, err);
+    sqlite3_reset(s);
+    return rc;
+}
+
+static int fold_rows(struct store *store, size_t end, struct error *err)
+{
+    const struct pass *pass = &store->pass;
+    bool has = false; /* a deleted job has no history to go to */
+    int rc;
+
+    for (size_t i = pass->at; i < end; i++) {
+        const struct pass_row *row = &pass->rows[i];
+        bool first = i == pass->at || row[-1].job != row->job;
+        bool last = i + 1 == pass->n || row[1].job != row->job;
+
+        if (first && (rc = has_job(store, row->job, &has, err))) return rc;
+        if (has && ((rc = fold_row(store, row, err)) || (last && (rc = fold_job(store, row, err)))))
+            return rc;
+    }
+    return 0;
+}
+
+static int trim(struct store *store, int64_t to, struct error *err)
+{
+    enum writer_statement which = to == store->last_seq ? W_TRIM_ALL : W_TRIM;
+
+    if (which == W_TRIM) sqlite3_bind_int64(store->statements[which], 1, to);
+    return writer_run(store, which, folding, err);
+}
+
+static void pass_end(struct store *store)
+{
+    if (store->pass.last == store->last_seq) store->last_seq = 0;
+    pass_free(store);
 }
 
 int fold_step(struct store *store, struct error *err)
 {
+    struct pass *pass = &store->pass;
     int rc;
 
-    if (!store->pass.active && (rc = pass_begin(store, err))) return rc;
-    bool ends = store->pass.at + STORE_STEP_ROWS >= store->pass.rows;
+    if (!pass->active && (rc = pass_begin(store, err))) return rc;
+    bool folds = pass->at < pass->n;
+    size_t end = pass->n - pass->at < STORE_STEP_ROWS ? pass->n : pass->at + STORE_STEP_ROWS;
+    int64_t to = pass->last - pass->trimmed < TRIM_ROWS ? pass->last : pass->trimmed + TRIM_ROWS;
+    bool trims = !folds || (end == pass->n && to == pass->last);
+
     if ((rc = writer_run(store, W_BEGIN, folding, err))) return rc;
-    rc = writer_end(store, fold_chunk(store, ends, err), err);
-    if (rc) return rc;
-    store->pass.at += STORE_STEP_ROWS;
-    if (!ends) return 0;
-    store->pass.active = false;
-    unfolded_forget(store, store->pass.last);
-    if (store->pass.last == store->last_seq) store->last_seq = 0;
-    store->folded += (uint64_t)store->pass.rows;
+    rc = fold_rows(store, end, err);
+    if (!rc && trims) rc = trim(store, to, err);
+    if ((rc = writer_end(store, rc, err))) return rc;
+    if (folds && end == pass->n) {
+        unfolded_forget(store, pass->last);
+        store->folded += pass->n;
+    }
+    pass->at = end;
+    if (trims) pass->trimmed = to;
+    if (trims && to == pass->last) pass_end(store);
     return 0;
+}
+
+void pass_free(struct store *store)
+{
+    free(store->pass.rows);
+    store->pass = (struct pass){0};
 }
 
 int reap_step(struct store *store, struct error *err)
