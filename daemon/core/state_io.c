@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static void io_bytes(struct state_io *io, uint8_t *bytes, size_t n)
+static inline void io_bytes(struct state_io *io, uint8_t *bytes, size_t n)
 {
     if (io->reading) {
         if (io->failed || io->len - io->pos < n) {
@@ -21,17 +21,22 @@ static void io_bytes(struct state_io *io, uint8_t *bytes, size_t n)
     io->pos += n;
 }
 
-static uint64_t io_le(struct state_io *io, uint64_t v, size_t n)
+static uint64_t little_endian(uint64_t v)
 {
-    uint8_t bytes[8];
-
-    for (size_t i = 0; i < n; i++)
-        bytes[i] = (uint8_t)(v >> (8 * i));
-    io_bytes(io, bytes, n);
-    v = 0;
-    for (size_t i = 0; i < n; i++)
-        v |= (uint64_t)bytes[i] << (8 * i);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return __builtin_bswap64(v);
+#else
     return v;
+#endif
+}
+
+/* The low n bytes of v. */
+static inline uint64_t io_le(struct state_io *io, uint64_t v, size_t n)
+{
+    uint64_t bytes = io->reading ? 0 : little_endian(v);
+
+    io_bytes(io, (uint8_t *)&bytes, n);
+    return little_endian(bytes);
 }
 
 void state_io_u8(struct state_io *io, uint8_t *v)

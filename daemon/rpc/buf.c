@@ -28,11 +28,18 @@ static bool buf_room(struct buf *buf, size_t more)
     return true;
 }
 
+char *buf_extend(struct buf *buf, size_t len)
+{
+    if (!buf_room(buf, len)) return NULL;
+    buf->len += len;
+    return buf->data + buf->len - len;
+}
+
 void buf_append(struct buf *buf, const void *bytes, size_t len)
 {
-    if (!buf_room(buf, len)) return;
-    memcpy(buf->data + buf->len, bytes, len);
-    buf->len += len;
+    char *at = buf_extend(buf, len);
+
+    if (at) memcpy(at, bytes, len);
 }
 
 void buf_puts(struct buf *buf, const char *text)

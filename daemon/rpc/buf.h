@@ -17,6 +17,8 @@ struct buf {
     }
 
 void buf_append(struct buf *buf, const void *bytes, size_t len);
+/* len bytes more at the end, to be written before anything else is appended; NULL if there is no room. */
+char *buf_extend(struct buf *buf, size_t len);
 void buf_puts(struct buf *buf, const char *text);
 void buf_printf(struct buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_free(struct buf *buf);

@@ -64,9 +64,10 @@ static void put_double(struct buf *out, double value)
     char text[DOUBLE_TEXT_MAX];
     size_t n = double_text(text, value);
 
-    if (!isfinite(value)) buf_append(out, "\"", 1);
-    buf_append(out, text, n);
-    if (!isfinite(value)) buf_append(out, "\"", 1);
+    if (isfinite(value))
+        buf_append(out, text, n);
+    else
+        put_string(out, text);
 }
 
 /* The list that a call answers with (jobs, decisions, results) is there even when it is empty. */
@@ -139,25 +140,36 @@ static void put_field(const ProtobufCMessage *m, const ProtobufCFieldDescriptor 
     buf_append(out, "]", 1);
 }
 
+/* {"name":  or  ,"name": */
+static void put_name(char before, const char *name, struct buf *out)
+{
+    size_t n = strlen(name);
+    char *at = buf_extend(out, n + 4);
+
+    if (!at) return;
+    *at++ = before;
+    *at++ = '"';
+    memcpy(at, name, n);
+    at[n] = '"';
+    at[n + 1] = ':';
+}
+
 static void put_message(const ProtobufCMessage *m, struct buf *out)
 {
-    bool first = true;
+    char before = '{';
 
     if (time_kind(m->descriptor) != TIME_NONE) {
         put_time(m, out);
         return;
     }
-    buf_append(out, "{", 1);
     for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
         if (!has_value(m, f)) continue;
-        buf_puts(out, first ? "\"" : ",\"");
-        first = false;
-        buf_puts(out, f->name);
-        buf_append(out, "\":", 2);
+        put_name(before, f->name, out);
+        before = ',';
         put_field(m, f, out);
     }
-    buf_append(out, "}", 1);
+    buf_append(out, before == '{' ? "{}" : "}", before == '{' ? 2 : 1);
 }
 
 int json_encode(const ProtobufCMessage *message, struct buf *out, struct error *err)

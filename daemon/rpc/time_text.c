@@ -152,12 +152,42 @@ bool time_valid(const ProtobufCMessage *message)
     return in_range(time_kind(message->descriptor), *seconds_of(message), *nanos_of(message));
 }
 
-static int print_fraction(char *out, size_t size, int nanos)
+static char *digits(char *out, int value, int n)
 {
-    if (!nanos) return 0;
-    if (nanos % 1000000 == 0) return snprintf(out, size, ".%03d", nanos / 1000000);
-    if (nanos % 1000 == 0) return snprintf(out, size, ".%06d", nanos / 1000);
-    return snprintf(out, size, ".%09d", nanos);
+    for (int i = n; i-- > 0; value /= 10)
+        out[i] = (char)('0' + value % 10);
+    return out + n;
+}
+
+static char *print_fraction(char *out, int nanos)
+{
+    if (!nanos) return out;
+    *out++ = '.';
+    if (nanos % 1000000 == 0) return digits(out, nanos / 1000000, 3);
+    if (nanos % 1000 == 0) return digits(out, nanos / 1000, 6);
+    return digits(out, nanos, 9);
+}
+
+size_t time_print_utc(int64_t seconds, char out[TIME_TEXT_MAX])
+{
+    int64_t since = seconds - STAMP_MIN; /* never negative */
+    int rest = (int)(since % 86400), year, month, day;
+    char *at = out;
+
+    civil(since / 86400 + STAMP_MIN / 86400, &year, &month, &day);
+    at = digits(at, year, 4);
+    *at++ = '-';
+    at = digits(at, month, 2);
+    *at++ = '-';
+    at = digits(at, day, 2);
+    *at++ = 'T';
+    at = digits(at, rest / 3600, 2);
+    *at++ = ':';
+    at = digits(at, rest / 60 % 60, 2);
+    *at++ = ':';
+    at = digits(at, rest % 60, 2);
+    *at = '\0';
+    return (size_t)(at - out);
 }
 
 /* What is out of range (never made by this program) reads as the epoch or as no time at all. */
@@ -165,19 +195,16 @@ size_t time_print(const ProtobufCMessage *message, char out[TIME_TEXT_MAX])
 {
     bool valid = time_valid(message), stamp = time_kind(message->descriptor) == TIME_STAMP;
     int64_t seconds = valid ? *seconds_of(message) : 0;
-    int nanos = valid ? *nanos_of(message) : 0, n, year, month, day;
+    int nanos = valid ? *nanos_of(message) : 0;
+    bool negative = !stamp && (seconds < 0 || nanos < 0);
+    char *at = out;
 
-    if (!stamp) {
-        bool negative = seconds < 0 || nanos < 0;
-        n = snprintf(out, TIME_TEXT_MAX, "%s%" PRId64, negative ? "-" : "", negative ? -seconds : seconds);
-        n += print_fraction(out + n, TIME_TEXT_MAX - (size_t)n, nanos < 0 ? -nanos : nanos);
-        return (size_t)n + (size_t)snprintf(out + n, TIME_TEXT_MAX - (size_t)n, "s");
-    }
-    int64_t since = seconds - STAMP_MIN; /* never negative */
-    int rest = (int)(since % 86400);
-    civil(since / 86400 + STAMP_MIN / 86400, &year, &month, &day);
-    n = snprintf(out, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", year, month, day, rest / 3600,
-                 rest / 60 % 60, rest % 60);
-    n += print_fraction(out + n, TIME_TEXT_MAX - (size_t)n, nanos);
-    return (size_t)n + (size_t)snprintf(out + n, TIME_TEXT_MAX - (size_t)n, "Z");
+    if (stamp)
+        at += time_print_utc(seconds, out);
+    else
+        at += snprintf(out, TIME_TEXT_MAX, "%s%" PRId64, negative ? "-" : "", negative ? -seconds : seconds);
+    at = print_fraction(at, negative ? -nanos : nanos);
+    *at++ = stamp ? 'Z' : 's';
+    *at = '\0';
+    return (size_t)(at - out);
 }

@@ -5,6 +5,7 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define TIME_TEXT_MAX 48
 
@@ -23,5 +24,8 @@ bool time_valid(const ProtobufCMessage *message);
 
 /* Writes "1.500s" or "2026-01-31T12:00:00.250Z", with 0, 3, 6 or 9 digits of fraction; returns the length. */
 size_t time_print(const ProtobufCMessage *message, char out[TIME_TEXT_MAX]);
+
+/* Writes "2026-01-31T12:00:00" of seconds since 1970, of the years 1 to 9999; returns the length. */
+size_t time_print_utc(int64_t seconds, char out[TIME_TEXT_MAX]);
 
 #endif

@@ -354,8 +354,10 @@ static void on_handle(void *arg, struct http_request *http)
             api_send_error(http, &err, x->route.face, NULL);
         return;
     }
-    snprintf(x->peer, sizeof(x->peer), "%s%s%s", x->token ? x->token->id : "", x->token ? "@" : "",
-             http_peer(http));
+    if (x->token)
+        snprintf(x->peer, sizeof(x->peer), "%s@%s", x->token->id, http_peer(http));
+    else
+        strncpy(x->peer, http_peer(http), sizeof(x->peer) - 1);
     x->call = (struct call){.method = x->route.method->name,
                             .request = x->rpc.message,
                             .done = on_call_done,

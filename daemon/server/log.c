@@ -4,10 +4,10 @@
 #include "server/log.h"
 
 #include "core/spec.h"
+#include "rpc/time_text.h"
 #include "rpc/utf8.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <poll.h>
@@ -127,17 +127,30 @@ static void put_escaped(struct line *line, const char *text)
 
 static void put_text(struct line *line, enum log_format format, const char *text)
 {
-    bool plain = format == LOG_LOGFMT && *text;
+    const char *at = text;
 
-    for (const char *at = text; plain && *at; at++)
-        plain = *at > ' ' && *at < 0x7f && *at != '"' && *at != '\\' && *at != '=';
-    if (plain && strlen(text) < line->cap - line->len) {
-        puts_line(line, text);
-        return;
+    if (format == LOG_LOGFMT) {
+        while (*at > ' ' && *at < 0x7f && *at != '"' && *at != '\\' && *at != '=')
+            at++;
+        if (!*at && at > text && (size_t)(at - text) < line->cap - line->len) {
+            put(line, text, (size_t)(at - text));
+            return;
+        }
     }
     put(line, "\"", 1);
     put_escaped(line, text);
     put(line, "\"", 1);
+}
+
+static void put_integer(struct line *line, uint64_t value, bool negative)
+{
+    char digits[20], *at = digits + sizeof(digits);
+
+    do
+        *--at = (char)('0' + value % 10);
+    while (value /= 10);
+    if (negative) put(line, "-", 1);
+    put(line, at, (size_t)(digits + sizeof(digits) - at));
 }
 
 static void put_number(struct line *line, enum log_format format, double value)
@@ -167,7 +180,7 @@ static void put_key(struct line *line, enum log_format format, const char *key)
 
 static void put_field(struct line *line, enum log_format format, const struct log_field *field)
 {
-    char text[32];
+    int64_t i64;
 
     if (field->kind == LOG_KIND_STR && !field->value.str) return;
     if (strlen(field->key) + 64 > line->cap - line->len) return; /* rather none than half a field */
@@ -176,23 +189,25 @@ static void put_field(struct line *line, enum log_format format, const struct lo
     case LOG_KIND_STR: put_text(line, format, field->value.str); return;
     case LOG_KIND_F64: put_number(line, format, field->value.f64); return;
     case LOG_KIND_BOOL: puts_line(line, field->value.boolean ? "true" : "false"); return;
-    case LOG_KIND_U64: snprintf(text, sizeof(text), "%" PRIu64, field->value.u64); break;
-    case LOG_KIND_I64: snprintf(text, sizeof(text), "%" PRId64, field->value.i64); break;
+    case LOG_KIND_U64: put_integer(line, field->value.u64, false); return;
+    case LOG_KIND_I64:
+        i64 = field->value.i64;
+        put_integer(line, i64 < 0 ? 0 - (uint64_t)i64 : (uint64_t)i64, i64 < 0);
+        return;
     case LOG_KIND_END: return;
     }
-    puts_line(line, text);
 }
 
 static void put_time(struct line *line, enum log_format format, int64_t time_us)
 {
-    time_t seconds = (time_t)(time_us / 1000000);
-    char text[64];
-    struct tm tm;
-    size_t n;
+    char text[TIME_TEXT_MAX], *at = text + time_print_utc(time_us / 1000000, text);
+    int us = (int)(time_us % 1000000);
 
-    (void)gmtime_r(&seconds, &tm);
-    n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text + n, sizeof(text) - n, ".%06dZ", (int)(time_us % 1000000));
+    *at++ = '.';
+    for (int unit = 100000; unit; unit /= 10)
+        *at++ = (char)('0' + us / unit % 10);
+    *at++ = 'Z';
+    *at = '\0';
     put_key(line, format, "ts");
     put_text(line, format, text);
 }
