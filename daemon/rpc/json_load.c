@@ -10,7 +10,7 @@
 #include <setjmp.h>
 #include <stdlib.h>
 
-#define BLOCK_MIN 2048
+#define BLOCK_MIN 960 /* with its head what malloc has at hand */
 #define BLOCK_MAX 262144
 
 struct json_block {

@@ -103,7 +103,7 @@ static void put_escaped(struct line *line, const char *text)
     char escape[8];
 
     while (*at && line->len + 8 < line->cap) {
-        size_t n = utf8_char((const char *)at, strnlen((const char *)at, 4));
+        size_t n = *at < 0x80 ? 1 : utf8_char((const char *)at, strnlen((const char *)at, 4));
 
         if (n == 0) {
             puts_line(line, "\\ufffd");

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define PASS_ROWS  65536
+#define COPY_ROWS  16                    /* of the log, copied by one run of a statement */
 #define TRIM_ROWS  (4 * STORE_STEP_ROWS) /* of the log, deleted in one transaction */
 #define REAP_ROWS  "2000"
 #define LIMIT_ROWS "20000"
@@ -56,7 +57,8 @@ const char *const writer_sql[W_COUNT] = {
         "SELECT job, revision, seq FROM log l WHERE seq<=?1 AND NOT EXISTS(SELECT 1 FROM decision d "
         "WHERE d.job=l.job AND d.revision=l.revision AND d.time_us=l.time_us AND d.state IS l.state)",
     [W_FOLD] =
-        "INSERT OR FAIL INTO decision(" DECISION_LIST ") SELECT " DECISION_LIST " FROM log WHERE seq=?",
+        "INSERT OR FAIL INTO decision(" DECISION_LIST ") SELECT " LOG_LIST " FROM (VALUES(?),(?),(?),(?),"
+        "(?),(?),(?),(?),(?),(?),(?),(?),(?),(?),(?),(?)) p CROSS JOIN log l ON l.seq=p.column1",
     [W_HAS_JOB] = "SELECT count(*) FROM job WHERE uid=?",
     /* From here on of a job: ?1, with the pass's newest revision ?2 and its row ?3. */
     [W_FOLD_JOB] =
@@ -138,9 +140,13 @@ static int pass_begin(struct store *store, struct error *err)
     return 0;
 }
 
-static int fold_row(struct store *store, const struct pass_row *row, struct error *err)
+static int copy_rows(struct store *store, const int64_t *seqs, int n, struct error *err)
 {
-    sqlite3_bind_int64(store->statements[W_FOLD], 1, row->seq);
+    sqlite3_stmt *s = store->statements[W_FOLD];
+
+    if (!n) return 0;
+    for (int i = 0; i < COPY_ROWS; i++)
+        i < n ? sqlite3_bind_int64(s, i + 1, seqs[i]) : sqlite3_bind_null(s, i + 1);
     int rc = writer_run(store, W_FOLD, folding, err);
 
     /* Acknowledged decisions contradict each other: nobody may choose between them silently. */
@@ -185,19 +191,25 @@ static int has_job(struct store *store, int64_t uid, bool *has, struct error *er
 static int fold_rows(struct store *store, size_t end, struct error *err)
 {
     const struct pass *pass = &store->pass;
+    int64_t seqs[COPY_ROWS];
     bool has = false; /* a deleted job has no history to go to */
-    int rc;
+    int n = 0, rc = 0;
 
-    for (size_t i = pass->at; i < end; i++) {
+    for (size_t i = pass->at; i < end && !rc; i++) {
         const struct pass_row *row = &pass->rows[i];
         bool first = i == pass->at || row[-1].job != row->job;
         bool last = i + 1 == pass->n || row[1].job != row->job;
 
-        if (first && (rc = has_job(store, row->job, &has, err))) return rc;
-        if (has && ((rc = fold_row(store, row, err)) || (last && (rc = fold_job(store, row, err)))))
-            return rc;
+        if (first) rc = has_job(store, row->job, &has, err);
+        if (rc || !has) continue;
+        seqs[n++] = row->seq;
+        if (n == COPY_ROWS || (last && store->history_limit)) { /* which looks at what was copied */
+            rc = copy_rows(store, seqs, n, err);
+            n = 0;
+        }
+        if (last && !rc) rc = fold_job(store, row, err);
     }
-    return 0;
+    return rc ? rc : copy_rows(store, seqs, n, err);
 }
 
 static int trim(struct store *store, int64_t to, struct error *err)
