@@ -12,11 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLD_BACKLOG 16384         /* decisions appended before a fold comes between two commits */
-#define FOLD_NS      1000000000ull /* the longest that folding keeps a batch waiting */
-#define IDLE_NS      500000000ull  /* quiet time before the writer folds the rest */
-#define GATHER_MIN   8             /* changes in a batch that make it worth waiting for as many again */
-#define GATHER_NS    1000000ull    /* the longest of such a wait */
+#define FOLD_NS    1000000000ull /* the longest that folding keeps a batch waiting */
+#define IDLE_NS    500000000ull  /* quiet time before the writer folds the rest */
+#define GATHER_MIN 8             /* changes in a batch that make it worth waiting for as many again */
+#define GATHER_NS  1000000ull    /* the longest of such a wait */
 
 struct queue {
     struct change *first, *last;
@@ -34,7 +33,7 @@ struct batch {
 struct commit {
     struct store *store;
     struct commit_handlers handlers;
-    uint64_t fold_bytes; /* as FOLD_BACKLOG, in memory, where states are large */
+    uint64_t fold_rows, fold_bytes; /* appended before a fold comes between two commits; and in memory */
     uv_thread_t thread;
     uv_async_t async;
     uv_mutex_t mutex;
@@ -184,7 +183,7 @@ static bool is_awaited(struct commit *commit)
 
 static bool has_backlog(const struct commit *commit)
 {
-    return store_backlog(commit->store) >= FOLD_BACKLOG || commit->bytes >= commit->fold_bytes;
+    return store_backlog(commit->store) >= commit->fold_rows || commit->bytes >= commit->fold_bytes;
 }
 
 /* Behind a batch of n changes; as run_maintenance. */
@@ -372,13 +371,14 @@ static void on_async(uv_async_t *async)
     }
 }
 
-int commit_start(uv_loop_t *loop, struct store *store, uint64_t fold_bytes,
+int commit_start(uv_loop_t *loop, struct store *store, uint64_t fold_rows, uint64_t fold_bytes,
                  const struct commit_handlers *handlers, struct commit **out, struct error *err)
 {
     struct commit *commit = calloc(1, sizeof(*commit));
 
     if (!commit) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     commit->store = store;
+    commit->fold_rows = fold_rows;
     commit->fold_bytes = fold_bytes;
     commit->handlers = *handlers;
     commit->done_end = &commit->done;

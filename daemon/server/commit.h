@@ -26,8 +26,9 @@ struct commit_handlers {
 };
 
 /* Starts the writer.  store is borrowed until commit_stop's callback.  It folds between batches, at the
- * latest, what takes fold_bytes of memory. */
-int commit_start(uv_loop_t *loop, struct store *store, uint64_t fold_bytes,
+ * latest, fold_rows decisions, or what takes fold_bytes of memory: the more at once, the fewer pages are
+ * written for each. */
+int commit_start(uv_loop_t *loop, struct store *store, uint64_t fold_rows, uint64_t fold_bytes,
                  const struct commit_handlers *handlers, struct commit **out, struct error *err) WARN_UNUSED;
 
 /* Queues changes (linked by next, last's next is NULL) as one unit: they are committed in one transaction. */

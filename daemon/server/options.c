@@ -95,7 +95,8 @@ static const struct row {
     {"max-round-memory", "SIZE", "64M", KIND_SIZE, AT(max_round_memory), 1 << 12, UINT64_C(1) << 40, NULL,
      "open rounds, 48 bytes a rank; reports that would open another are refused meanwhile"},
     {"max-unfolded", "N", "131072", KIND_COUNT, AT(max_unfolded), 8192, 1u << 30, NULL,
-     "most changes that wait for the disk or are not folded into the history; others are refused meanwhile"},
+     "most changes that wait for the disk or are not folded into the history; a quarter of them is folded "
+     "between commits; others are refused meanwhile"},
     {"max-unfolded-memory", "SIZE", "512M", KIND_SIZE, AT(max_unfolded_memory), 1 << 20, UINT64_C(1) << 40,
      NULL, "the same in memory; an eighth of it is folded between commits"},
     {"max-answer-memory", "SIZE", "64M", KIND_SIZE, AT(max_answer_memory), 1 << 16, UINT64_C(1) << 40, NULL,

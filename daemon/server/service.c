@@ -14,8 +14,10 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define PROBE_MS  250
-#define FOLD_PART 8 /* of the memory for what is not folded; more than that is folded between batches */
+#define PROBE_MS 250
+/* Of what may wait to be folded, and of the memory for it: more than that is folded between batches. */
+#define FOLD_ROWS_PART   4
+#define FOLD_MEMORY_PART 8
 
 struct handler_row {
     const char *method;
@@ -436,7 +438,8 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
         service_failed(service, &full);
     }
     const struct commit_handlers on = {on_durable, on_failed, on_folded, on_room, on_trouble, service};
-    if (commit_start(loop, store, options->unfolded_memory / FOLD_PART, &on, &service->commit, err))
+    if (commit_start(loop, store, options->max_unfolded / FOLD_ROWS_PART,
+                     options->unfolded_memory / FOLD_MEMORY_PART, &on, &service->commit, err))
         goto err_reader;
     batches_start(service);
     uv_timer_init(loop, &service->probe_timer);
