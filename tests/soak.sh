@@ -56,7 +56,7 @@ part tsan 1 run 1 7200 "$BUILD/greedylrd" \
 
 part hostile 3600 seconds 3600 4500 "$BUILD/greedylrd" \
     'cd tests/integration && SECONDS=$COUNT SEED=$SEED $PYTHON -m unittest -v test_hostile.Hostile' \
-    'hostile peers of every kind among honest ones: all of those served, memory grows by less than 1 % over the second half'
+    'hostile peers of every kind among honest ones: all of those served, memory within 1 % over the second half'
 part connections 1024 counts 1024 1800 "$BUILD/greedylrd" \
     'cd tests/integration && COUNTS=all $PYTHON -m unittest -v test_connections.Counts' \
     'every count of connections from 1 to 1,024: no answer later than 1 s'
