@@ -69,7 +69,7 @@ EXAMPLES        := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard
 .PHONY: all help clean unit install uninstall deb deps demo check check-all check-fast compile_commands \
         headers includes format-check format lint breaking integration crash interop interop-client model \
         browser fuzz fuzz-build fuzz-targets coverage tidy cppcheck compare compare-quick nmf \
-        soak bench deps-bench
+        soak bench deps-bench instructions
 all: $(BUILD)/greedylrd $(BUILD)/greedylr $(BUILD)/greedylr-train $(LIB_A) $(LIB_SO) $(EXAMPLES)
 
 help:
@@ -90,6 +90,7 @@ help:
 	@echo '                 hour); compare-quick shows how it works (a minute); SEEDS=0-9, CELLS=digits,adam, ARMS=... choose'
 	@echo 'make bench       speed, CPU and memory beside Redis, etcd, Node, SQLite and the bare libraries (10 minutes at most);'
 	@echo '                 PART=speed,lone,memory,round,start CONNECTIONS=1,64 ROUNDS=n ONLY=greedylrd,redis choose'
+	@echo 'make instructions  what each part of a report takes, counted by callgrind (a part of make check)'
 	@echo 'make nmf         factorises a matrix by SGD under a bound that it computes, with six schedules (a minute)'
 	@echo 'make deps        install the Debian packages that are missing'
 	@echo 'make install     binary, library, header, pkg-config file, systemd units and man pages; DESTDIR and PREFIX as'
@@ -302,9 +303,11 @@ $(BUILD)/model: $(MODEL_O) $(WORKERS_O) $(MODEL_FOLD) $(filter-out $(MAIN_O) %/s
 model: $(BUILD)/model
 	$(BUILD)/model $(if $(SEED),--seed $(SEED),--count $(COUNT))
 
-# What each part of a report costs (tests/bench/cost.c).
+# What each part of a report costs (tests/bench/cost.c), in time (build/cost all) and in instructions.
 $(BUILD)/cost: $(BUILD)/obj/tests/bench/cost.o $(filter-out $(MAIN_O),$(DAEMON_O))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+instructions: $(BUILD)/cost
+	@BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/instructions.py
 
 # The table of its parts is in tests/soak.sh.
 soak:

@@ -108,10 +108,11 @@ else
     stage cppcheck make cppcheck
     stage proto-lint make lint
     stage proto-breaking make breaking
-    stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit $gcc/model $gcc/power $gcc/clib_driver headers
+    stage build-gcc make $jobs BUILD=$gcc WERROR=1 all $gcc/unit $gcc/model $gcc/power $gcc/clib_driver $gcc/cost headers
     stage build-clang make $jobs BUILD=$clang CC=clang WERROR=1 all $clang/unit $clang/model $clang/power $clang/clib_driver headers
     stage build-asan-ubsan make $jobs BUILD=$asan SANITIZE=address,undefined CFLAGS='-O1 -g' WERROR=1 all $asan/unit-plain $asan/model $asan/power $asan/clib_driver
     stage unit $gcc/unit --timeout 120
+    stage instructions make BUILD=$gcc instructions
     stage unit-clang $clang/unit --timeout 120
     stage build-tsan make $jobs BUILD=$tsan SANITIZE=thread CFLAGS='-O1 -g' WERROR=1 $tsan/greedylrd $tsan/unit-plain
     stage unit-asan-ubsan unit_plain $asan
