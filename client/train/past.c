@@ -332,8 +332,11 @@ uint32_t past_hash(const struct past *past)
 
 static void replay_job(const struct past_job *job, const struct learned_model *model, FILE *out)
 {
-    static const char *const pilots[] = {"the model", "GreedyLR: bad loss", "GreedyLR: outside the envelope",
-                                         "GreedyLR: tripwire"};
+    static const char *const pilots[] = {
+        [LEARNED_BAD_LOSS] = "GreedyLR: bad loss",       [LEARNED_STRANGE] = "GreedyLR: outside the envelope",
+        [LEARNED_TRIPPED_OUT] = "GreedyLR: tripwire",    [LEARNED_WATCHED] = "the model",
+        [LEARNED_ASTRAY] = "GreedyLR: rate driven away",
+    };
     struct job_spec *spec = spec_new(&policy_learned);
     double lr = job->first_lr > 0 ? job->first_lr : 0.1;
     struct learned_state *s = NULL;
@@ -355,7 +358,7 @@ static void replay_job(const struct past_job *job, const struct learned_model *m
     fprintf(out, "| %s | %zu | %.1f %% | %.2f | x%.3g | x%.3g | %s", job->name, job->n, 100 * job->noise,
             job->fall, job->first_lr > 0 ? job->last_lr / job->first_lr : NAN, s->data[0] / lr,
             pilots[s->pilot]);
-    if (s->pilot != LEARNED_FLIES) fprintf(out, " from report %u", s->handed_step);
+    if (!learned_decides(s)) fprintf(out, " from report %u", s->handed_step);
     fprintf(out, " |\n");
     free(s);
     spec_free(spec);

@@ -82,7 +82,7 @@ static struct job_spec *spec_for(const struct schedule *schedule, double lr, dou
     return spec;
 }
 
-/* The learned policy in memory of our own, without an envelope. */
+/* The learned policy in memory of our own, without an envelope; begin() takes the watch off. */
 static void borrow_spec(struct running *r, const struct learned_model *model)
 {
     for (int i = 0; i < LEARNED_FEATURES; i++) {
@@ -120,6 +120,7 @@ static void begin(struct running *r)
     if (r->spec) {
         if (r->spec->policy->state_size(r->spec) > sizeof(r->room)) abort();
         r->spec->policy->init(r->spec, r->room);
+        if (schedule->kind == BY_WEIGHTS) ((struct learned_state *)(void *)r->room)->pilot = LEARNED_FLIES;
     }
     for (size_t i = 0; i < r->p->dim; i++)
         r->each[i] = r->lr;

@@ -2,8 +2,8 @@
  *
  * Happy path: learned_step takes the loss in, reads the features, and moves every group's rate by what the
  * model says, within bounds, ceiling and lr_cap.  What goes around the model is said in the reason: the
- * tripwire, the gate, the envelope, GreedyLR in its place.  Failure: a non-finite value under on_nonfinite
- * reject, before anything is touched. */
+ * tripwire, the gate, the envelope, the watch, GreedyLR in its place.  Failure: a non-finite value under
+ * on_nonfinite reject, before anything is touched. */
 #include "core/learned.h"
 
 #include "core/exact_math.h"
@@ -66,10 +66,10 @@ static int outside_of(const struct learned_params *p, const double features[LEAR
     return -1;
 }
 
-static void act(const struct job_spec *spec, struct learned_state *s, struct learned_move *move)
+static void act(const struct job_spec *spec, struct learned_state *s, double action,
+                struct learned_move *move)
 {
     const struct learned_params *p = spec->params;
-    double action = learned_action(p->weights.v, move->features);
 
     move->gated = action > 0 && p->noise_gate > 0 && s->noise > p->noise_gate;
     if (move->gated) action = 0;
@@ -77,28 +77,58 @@ static void act(const struct job_spec *spec, struct learned_state *s, struct lea
     move_rates(spec, s, action * exact_log(action > 0 ? p->up : p->down));
 }
 
+/* Back to the initial rates, where nobody would be had the model not come. */
+static void start_over(const struct job_spec *spec, struct learned_state *s, double log_rate,
+                       const struct policy_report *report)
+{
+    move_rates(spec, s, -log_rate);
+    learned_hand_over(spec, s, LEARNED_ASTRAY, report);
+}
+
+/* The third report in a row at which the model is not followed. */
+static void give_up(const struct job_spec *spec, struct learned_state *s, double log_rate,
+                    const struct policy_report *report, const struct learned_move *move)
+{
+    if (move->outside >= 0)
+        learned_hand_over(spec, s, LEARNED_STRANGE, report);
+    else if (move->course == LEARNED_CUTS)
+        learned_greedy_take_over(spec, s, report->step);
+    else
+        start_over(spec, s, log_rate, report);
+}
+
+static void count_strange(struct learned_state *s, const struct learned_move *move)
+{
+    if (move->outside >= 0 || move->course == LEARNED_CUTS || move->course == LEARNED_LOST)
+        s->outside++;
+    else if (move->course != LEARNED_EXCUSED)
+        s->outside = 0;
+}
+
 void learned_move(const struct job_spec *spec, struct learned_state *s, const struct policy_report *report,
                   struct learned_move *move)
 {
     const struct learned_params *p = spec->params;
-    double log_rate = learned_log_rate(spec, s);
+    double log_rate = learned_log_rate(spec, s), action;
 
     learned_observe(s, report->value, report->step, log_rate);
     learned_features(s, p->total_reports, log_rate, move->features);
+    action = learned_action(p->weights.v, move->features);
     move->action = 0;
     move->gated = false;
     move->outside = outside_of(p, move->features);
-    s->outside = move->outside < 0 ? 0 : s->outside + 1;
+    move->course = learned_watch(s, log_rate, action);
+    count_strange(s, move);
     s->since_trip++;
     move->tripped = diverges(s);
     if (move->tripped) {
         move->action = -1;
         trip(spec, s, log_rate);
         if (s->trips >= LEARNED_TRIPS) learned_hand_over(spec, s, LEARNED_TRIPPED_OUT, report);
-    } else if (s->outside >= LEARNED_OUTSIDE) {
-        learned_hand_over(spec, s, LEARNED_STRANGE, report);
-    } else if (move->outside < 0) {
-        act(spec, s, move);
+    } else if (s->outside >= LEARNED_OUTSIDE && move->course != LEARNED_EXCUSED) {
+        give_up(spec, s, log_rate, report, move);
+    } else if (move->outside < 0 && (move->course == LEARNED_STEADY || move->course == LEARNED_EXCUSED)) {
+        act(spec, s, action, move);
     }
     s->action = move->action;
     s->acted += ACTED_SHARE * (move->action - s->acted);
@@ -126,6 +156,12 @@ static void say_move(const struct job_spec *spec, const struct learned_state *s,
                    learned_feature_names[move->outside], f, below ? "below" : "above",
                    below ? p->feature_lo.v[move->outside] : p->feature_hi.v[move->outside], s->outside,
                    LEARNED_OUTSIDE);
+    } else if (move->course == LEARNED_CUTS) {
+        policy_say(out, "; the model cuts and the loss did not rise (%u of %d): rate held", s->outside,
+                   LEARNED_OUTSIDE);
+    } else if (move->course == LEARNED_LOST) {
+        policy_say(out, "; x%.2g of the initial rate and the loss hardly moves (%u of %d): rate held",
+                   s->data[0] / spec->lr.v[0], s->outside, LEARNED_OUTSIDE);
     } else if (move->gated) {
         policy_say(out, "; noise %.3g is above noise_gate %.3g: no raise", s->noise, p->noise_gate);
     } else {
@@ -144,27 +180,34 @@ static enum action what_became(const struct job_spec *spec, const double *before
     return up ? ACTION_RAISE : down ? ACTION_CUT : ACTION_HOLD;
 }
 
+/* In front of what GreedyLR said. */
+static void say_greedy(const struct learned_state *s, bool now, const struct policy_outcome *said,
+                       struct policy_outcome *out)
+{
+    static const char *const why[] = {
+        [LEARNED_BAD_LOSS] = "a loss that is not above 0",
+        [LEARNED_STRANGE] = "outside of what the model was trained on",
+        [LEARNED_TRIPPED_OUT] = "the tripwire's last time",
+        [LEARNED_ASTRAY] = "the model drives the rate away",
+    };
+
+    *out = *said;
+    out->reason[0] = '\0';
+    if (now)
+        policy_say(out, "%s: GreedyLR takes over: %s", why[s->pilot], said->reason);
+    else
+        policy_say(out, "GreedyLR since step %u (%s): %s", s->handed_step, why[s->pilot], said->reason);
+}
+
 /* GreedyLR decides, from this report on or since long. */
 static int step_greedy(const struct job_spec *spec, struct learned_state *s, bool now,
                        const struct policy_report *report, struct policy_outcome *out, struct error *err)
 {
-    static const char *const why[] = {
-        [LEARNED_FLIES] = "", /* not here */
-        [LEARNED_BAD_LOSS] = "a loss that is not above 0",
-        [LEARNED_STRANGE] = "outside of what the model was trained on",
-        [LEARNED_TRIPPED_OUT] = "the tripwire's last time",
-    };
     struct policy_outcome said;
     int rc = learned_greedy_step(spec, s, report, &said, err);
 
-    if (rc) return rc;
-    *out = said;
-    out->reason[0] = '\0';
-    if (now)
-        policy_say(out, "%s: GreedyLR takes over: %s", why[s->pilot], said.reason);
-    else
-        policy_say(out, "GreedyLR since step %u (%s): %s", s->handed_step, why[s->pilot], said.reason);
-    return ST_OK;
+    if (rc == ST_OK) say_greedy(s, now, &said, out);
+    return rc;
 }
 
 /* on_nonfinite; true where the report is dealt with. */
@@ -188,23 +231,43 @@ static bool step_nonfinite(const struct job_spec *spec, const struct policy_repo
     return true;
 }
 
+/* The model did not keep the rate. */
+static int step_handed_over(const struct job_spec *spec, struct learned_state *s,
+                            const struct learned_move *move, const struct policy_outcome *along,
+                            const struct policy_report *report, const double *before,
+                            struct policy_outcome *out, struct error *err)
+{
+    int rc = ST_OK;
+
+    if (s->pilot == LEARNED_ASTRAY && move->course == LEARNED_CUTS)
+        say_greedy(s, true, along, out);
+    else
+        rc = step_greedy(spec, s, true, report, out, err);
+    if (rc == ST_OK && s->pilot == LEARNED_ASTRAY) out->action = what_became(spec, before, s->data);
+    return rc;
+}
+
 int learned_step(const struct job_spec *spec, void *state, const struct policy_report *report,
                  struct policy_outcome *out, struct error *err)
 {
     struct learned_state *s = state;
+    struct policy_outcome along;
     struct learned_move move;
     double before[GROUPS_MAX];
     int rc;
 
     if (!isfinite(report->value) && step_nonfinite(spec, report, out, err, &rc)) return rc;
-    if (s->pilot != LEARNED_FLIES) return step_greedy(spec, s, false, report, out, err);
+    if (!learned_decides(s)) return step_greedy(spec, s, false, report, out, err);
     if (!(isfinite(report->value) && report->value > 0)) {
         learned_hand_over(spec, s, LEARNED_BAD_LOSS, report);
         return step_greedy(spec, s, true, report, out, err);
     }
+    if (learned_on_trial(s) && (rc = learned_greedy_along(spec, s, report, &along, err)) != ST_OK) return rc;
     memcpy(before, s->data, spec->lr.n * sizeof(double));
     learned_move(spec, s, report, &move);
-    if (s->pilot == LEARNED_STRANGE) return step_greedy(spec, s, true, report, out, err);
+    if (s->pilot == LEARNED_STRANGE || s->pilot == LEARNED_ASTRAY)
+        return step_handed_over(spec, s, &move, &along, report, before, out, err);
+    learned_watch_end(spec, s);
     *out = (struct policy_outcome){.action = ACTION_HOLD};
     say_loss(s, report, out);
     say_move(spec, s, &move, before, out);

@@ -4,8 +4,9 @@
  * action = tanh(w . f + b); the rate is multiplied by up^action where it is positive, by down^action where it
  * is not (limits 1.5 and 4 in the model that ships).  Around it, in this order: a loss that is not above 0,
  * or three reports in a row outside of the envelope, hand over to GreedyLR for the rest of the run; the
- * tripwire cuts at a divergence and lowers a ceiling, and hands over after its fifth time; the noise gate
- * makes no raises; bounds; lr_cap.
+ * tripwire cuts at a divergence and lowers a ceiling, and hands over after its fifth time; the watch holds a
+ * rate that the model drives away, and hands over after three such reports in a row; the noise gate makes no
+ * raises; bounds; lr_cap.
  *
  * The structs are open for the files of this policy, for the trainer and for tests. */
 #ifndef GREEDYLRD_CORE_LEARNED_H
@@ -14,8 +15,9 @@
 #include "core/learned_model.h"
 #include "core/policy.h"
 
-#define LEARNED_TRIPS   5 /* of the tripwire, then GreedyLR takes over */
-#define LEARNED_OUTSIDE 3 /* reports in a row outside of the envelope, then too */
+#define LEARNED_TRIPS   5  /* of the tripwire, then GreedyLR takes over */
+#define LEARNED_OUTSIDE 3  /* reports in a row outside of the envelope, or astray, then too */
+#define LEARNED_TRIAL   10 /* first reports, in which GreedyLR runs along */
 
 struct learned_params {
     uint32_t total_reports; /* 0: not known */
@@ -28,10 +30,20 @@ struct learned_params {
 };
 
 enum learned_pilot {
-    LEARNED_FLIES,      /* the model decides */
-    LEARNED_BAD_LOSS,   /* GreedyLR does: a loss was not above 0, or not finite */
-    LEARNED_STRANGE,    /* ... the features left the envelope */
-    LEARNED_TRIPPED_OUT /* ... the tripwire had its last time */
+    LEARNED_FLIES,       /* the model decides, without the watch: in training */
+    LEARNED_BAD_LOSS,    /* GreedyLR does: a loss was not above 0, or not finite */
+    LEARNED_STRANGE,     /* ... the features left the envelope */
+    LEARNED_TRIPPED_OUT, /* ... the tripwire had its last time */
+    LEARNED_WATCHED,     /* the model decides */
+    LEARNED_ASTRAY,      /* GreedyLR does: the model drove the rate away */
+};
+
+/* What the watch says of a report. */
+enum learned_course {
+    LEARNED_STEADY,
+    LEARNED_EXCUSED, /* a cut on trial, but the loss rose: neither counts nor ends the count */
+    LEARNED_CUTS,    /* a cut on trial that nothing asked for */
+    LEARNED_LOST,    /* far down, and the loss hardly moves */
 };
 
 /* Logarithms are natural; those of rates are of the first group's rate against its initial one. */
@@ -48,11 +60,11 @@ struct learned_state {
     double ceiling;            /* log rate that no raise passes; infinite: none */
     uint32_t t;                /* reports seen */
     uint32_t best_step, since_best;
-    uint32_t trips, since_trip, outside;
+    uint32_t trips, since_trip, outside; /* outside of the envelope, or astray, in a row */
     uint32_t handed_step;
     uint8_t pilot; /* enum learned_pilot */
     uint8_t has_best_step, reserved, reserved2;
-    double data[]; /* rates [groups], then GreedyLR's state, all zero until it decides */
+    double data[]; /* rates [groups], then GreedyLR's state, all zero between the trial and its turn */
 };
 
 /* What the model did with a report, for the reason. */
@@ -60,6 +72,7 @@ struct learned_move {
     double features[LEARNED_FEATURES];
     double action;
     int outside; /* the feature that is outside of the envelope, -1: none */
+    enum learned_course course;
     bool tripped, gated;
 };
 
@@ -76,14 +89,28 @@ void learned_features(const struct learned_state *s, uint32_t total_reports, dou
                       double out[LEARNED_FEATURES]);
 double learned_action(const double *weights, const double features[LEARNED_FEATURES]);
 
-/* learned_greedy.c: GreedyLR in its place. */
+/* learned_watch.c: whether the model drives the rate away; action is what it wants.  After a report the trial
+ * may be over. */
+bool learned_decides(const struct learned_state *s);
+bool learned_on_trial(const struct learned_state *s);
+enum learned_course learned_watch(const struct learned_state *s, double log_rate, double action);
+void learned_watch_end(const struct job_spec *spec, struct learned_state *s);
+
+/* learned_greedy.c: GreedyLR in its place, or along with it. */
 size_t learned_greedy_size(const struct job_spec *spec);
 void *learned_greedy_block(const struct job_spec *spec, struct learned_state *s);
+void learned_greedy_init(const struct job_spec *spec, struct learned_state *s);
 void learned_hand_over(const struct job_spec *spec, struct learned_state *s, enum learned_pilot why,
                        const struct policy_report *report);
 int learned_greedy_step(const struct job_spec *spec, struct learned_state *s,
                         const struct policy_report *report, struct policy_outcome *out,
                         struct error *err) WARN_UNUSED;
+/* The same, on trial: the rates stay the model's. */
+int learned_greedy_along(const struct job_spec *spec, struct learned_state *s,
+                         const struct policy_report *report, struct policy_outcome *out,
+                         struct error *err) WARN_UNUSED;
+/* From along to in place: its rates are taken, under the ceiling. */
+void learned_greedy_take_over(const struct job_spec *spec, struct learned_state *s, uint32_t step);
 void learned_greedy_set_rates(const struct job_spec *spec, struct learned_state *s, const double *lrs);
 void learned_greedy_view(const struct job_spec *spec, const struct learned_state *s,
                          struct policy_view *view);

@@ -1,9 +1,11 @@
 /* GreedyLR in the place of the model: the policy's own code, on a state of its own behind the learned one's
  * rates.
  *
- * Happy path: learned_hand_over starts it at the rates of now with the best loss so far, and every later
- * report is a step of it, with the defaults of the greedylr dialect within the bounds of the learned policy,
- * under its ceiling.  It never gives back but by a rewind.  Failures: those of greedy_step. */
+ * Happy path: on trial it runs along from the first report, as a shadow does, and is dropped after it.
+ * learned_hand_over starts it at the rates of now with the best loss so far, learned_greedy_take_over takes
+ * the one that ran along, and every later report is a step of it, with the defaults of the greedylr dialect
+ * within the bounds of the learned policy, under its ceiling.  It never gives back but by a rewind.
+ * Failures: those of greedy_step. */
 #include "core/learned.h"
 
 #include "core/exact_math.h"
@@ -54,15 +56,23 @@ void *learned_greedy_block(const struct job_spec *spec, struct learned_state *s)
     return s->data + spec->lr.n;
 }
 
-void learned_hand_over(const struct job_spec *spec, struct learned_state *s, enum learned_pilot why,
-                       const struct policy_report *report)
+void learned_greedy_init(const struct job_spec *spec, struct learned_state *s)
 {
     struct greedy_state *greedy = learned_greedy_block(spec, s);
     struct stand_in in;
 
     stand_in(spec, s, &in);
+    memset(greedy, 0, learned_greedy_size(spec));
     greedy_init(&in.spec, greedy);
     memcpy(greedy->data, s->data, spec->lr.n * sizeof(double));
+}
+
+void learned_hand_over(const struct job_spec *spec, struct learned_state *s, enum learned_pilot why,
+                       const struct policy_report *report)
+{
+    struct greedy_state *greedy = learned_greedy_block(spec, s);
+
+    learned_greedy_init(spec, s);
     greedy->best = s->best;
     greedy->best_step = s->best_step;
     greedy->has_best_step = s->has_best_step;
@@ -81,6 +91,29 @@ int learned_greedy_step(const struct job_spec *spec, struct learned_state *s,
 
     if (rc == ST_OK) greedy_rates(&in.spec, greedy, s->data);
     return rc;
+}
+
+int learned_greedy_along(const struct job_spec *spec, struct learned_state *s,
+                         const struct policy_report *report, struct policy_outcome *out, struct error *err)
+{
+    struct stand_in in;
+
+    stand_in(spec, s, &in);
+    return greedy_step(&in.spec, learned_greedy_block(spec, s), report, out, err);
+}
+
+void learned_greedy_take_over(const struct job_spec *spec, struct learned_state *s, uint32_t step)
+{
+    struct greedy_state *greedy = learned_greedy_block(spec, s);
+    struct stand_in in;
+
+    stand_in(spec, s, &in);
+    for (uint32_t i = 0; i < spec->lr.n; i++) {
+        if (greedy->data[i] > in.max_lr[i]) greedy->data[i] = in.max_lr[i];
+        s->data[i] = greedy->data[i];
+    }
+    s->pilot = LEARNED_ASTRAY;
+    s->handed_step = step;
 }
 
 void learned_greedy_set_rates(const struct job_spec *spec, struct learned_state *s, const double *lrs)

@@ -23,12 +23,14 @@ void learned_init(const struct job_spec *spec, void *state)
     memset(s, 0, learned_state_size(spec));
     s->best = policy_best_at_start(MODE_MIN);
     s->ceiling = INFINITY;
+    s->pilot = LEARNED_WATCHED;
     memcpy(s->data, spec->lr.v, spec->lr.n * sizeof(double));
     for (uint32_t i = 0; i < spec->lr.n; i++) {
         /* An update may have moved a bound past it. */
         if (s->data[i] < p->min_lr.v[i]) s->data[i] = p->min_lr.v[i];
         if (s->data[i] > p->max_lr.v[i]) s->data[i] = p->max_lr.v[i];
     }
+    learned_greedy_init(spec, s);
 }
 
 double learned_log_rate(const struct job_spec *spec, const struct learned_state *s)
@@ -49,7 +51,7 @@ int learned_set_rates(const struct job_spec *spec, void *state, const double *lr
     memcpy(s->data, lrs, spec->lr.n * sizeof(double));
     /* Who sets a rate above the ceiling knows better. */
     if (learned_log_rate(spec, s) > s->ceiling) s->ceiling = INFINITY;
-    if (s->pilot != LEARNED_FLIES) learned_greedy_set_rates(spec, s, lrs);
+    if (!learned_decides(s) || learned_on_trial(s)) learned_greedy_set_rates(spec, s, lrs);
     return ST_OK;
 }
 
@@ -58,7 +60,7 @@ void learned_view(const struct job_spec *spec, const void *state, struct policy_
     const struct learned_params *p = spec->params;
     const struct learned_state *s = state;
 
-    if (s->pilot != LEARNED_FLIES) {
+    if (!learned_decides(s)) {
         learned_greedy_view(spec, s, view);
         return;
     }
@@ -88,9 +90,8 @@ void learned_update(const struct job_spec *old_spec, const void *old_state, cons
         if (to->max_lr.v[i] != from->max_lr.v[i] && s->data[i] > to->max_lr.v[i])
             s->data[i] = to->max_lr.v[i];
     }
-    if (s->pilot == LEARNED_FLIES) return;
-    learned_greedy_update(old_spec, old_state, new_spec, s);
-    learned_greedy_set_rates(new_spec, s, s->data);
+    if (!learned_decides(s) || learned_on_trial(s)) learned_greedy_update(old_spec, old_state, new_spec, s);
+    if (!learned_decides(s)) learned_greedy_set_rates(new_spec, s, s->data);
 }
 
 /* What the averages can be, whatever was reported: the logarithms of doubles and the ratio's limit bound
@@ -103,7 +104,7 @@ static bool plausible(const struct learned_state *s, uint32_t groups)
     for (size_t i = 0; i < sizeof(bounded) / sizeof(bounded[0]); i++) {
         if (!(bounded[i] >= -2000 && bounded[i] <= 2000)) return false;
     }
-    if (!(s->noise >= 0) || isnan(s->best) || !(s->ceiling >= -2000) || s->pilot > LEARNED_TRIPPED_OUT)
+    if (!(s->noise >= 0) || isnan(s->best) || !(s->ceiling >= -2000) || s->pilot > LEARNED_ASTRAY)
         return false;
     if (s->has_best_step > 1 || (s->t > 0 && !s->has_best_step)) return false;
     for (uint32_t i = 0; i < groups; i++) {
@@ -135,8 +136,8 @@ void learned_io(struct state_io *io, const struct job_spec *spec, void *state)
             return;
         }
     }
-    if (s->pilot == LEARNED_FLIES)
-        memset(learned_greedy_block(spec, s), 0, io->reading ? learned_greedy_size(spec) : 0);
-    else
+    if (!learned_decides(s) || learned_on_trial(s))
         learned_greedy_io(io, spec, s);
+    else
+        memset(learned_greedy_block(spec, s), 0, io->reading ? learned_greedy_size(spec) : 0);
 }

@@ -19,7 +19,7 @@ from greedylr import local  # noqa: E402
 FEATURES = 22
 LN2_HI, LN2_LO = float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33")
 LN2, SQRT2, TINY = float.fromhex("0x1.62e42fefa39efp-1"), float.fromhex("0x1.6a09e667f3bcdp+0"), 1e-4
-LOG_4, LOG_07 = 2 * LN2, float.fromhex("-0x1.6d3c324e13f50p-2")
+FAR, LOG_4, LOG_07 = -3.912, 2 * LN2, float.fromhex("-0x1.6d3c324e13f50p-2")
 
 
 def log(x):
@@ -74,12 +74,13 @@ class Learned:
         self.p, self.lr, self.on_nonfinite = config, lr, on_nonfinite
         self.min_lr = config.get("min_lr", [x * 1e-4 for x in lr])
         self.max_lr = config.get("max_lr", [x * 1e3 for x in lr])
-        self.lrs, self.greedy = list(lr), None
+        self.lrs, self.greedy, self.pilot = list(lr), None, "model"
         self.best, self.first, self.last, self.least, self.ratio = math.inf, 0.0, 0.0, 0.0, 0.0
         self.fast, self.mid, self.slow = Average(0.5), Average(0.2), Average(0.07)
         self.noise, self.swing, self.echo = Average(0.15), Average(0.2), Average(0.2)
         self.action, self.acted, self.top, self.at_best, self.ceiling = 0.0, 0.0, 0.0, 0.0, math.inf
         self.t, self.since_best, self.trips, self.since_trip, self.outside = 0, 0, 0, 0, 0
+        self.along = self.greedy_at(self.lrs, math.inf)  # on trial
 
     def observe(self, loss, rate):
         now, n = log(loss), self.t
@@ -130,19 +131,47 @@ class Learned:
             moved = max(moved, self.min_lr[i])
             self.lrs[i] = lr if by < 0 and moved > lr else moved
 
-    def hand_over(self):
+    def tops(self):
         most = math.inf if math.isinf(self.ceiling) else exp(self.ceiling)
-        tops = [max(min(self.lr[i] * most, self.max_lr[i]), self.min_lr[i]) for i in range(len(self.lr))]
+        return [max(min(self.lr[i] * most, self.max_lr[i]), self.min_lr[i]) for i in range(len(self.lr))]
+
+    def greedy_at(self, lrs, best):
         full = local.settings([1.0] * len(self.lr), {"min_lr": 1e-9, "max_lr": 1e9}, self.on_nonfinite)
-        self.greedy = local.LocalGreedy(full._replace(lr=list(self.lrs), min_lr=list(self.min_lr), max_lr=tops))
-        self.greedy.best = self.best
+        greedy = local.LocalGreedy(full._replace(lr=list(lrs), min_lr=list(self.min_lr), max_lr=self.tops()))
+        greedy.best = best
+        return greedy
+
+    def hand_over(self, why):
+        self.greedy, self.pilot = self.greedy_at(self.lrs, self.best), why
+
+    def watch(self, rate, action):
+        if self.t <= 10:
+            return "steady" if action >= -0.1 else "excused" if self.ratio > 0 else "cuts"
+        lost = rate < FAR and self.acted < 0 and -self.mid.mean < 0.002 + self.noise.mean / 2
+        return "lost" if lost else "steady"
+
+    def give_up(self, strange, course, rate, value):
+        if strange:
+            self.hand_over("strange")
+        elif course == "cuts":
+            self.greedy, self.pilot = self.along, "cuts"
+            self.greedy.lrs = [min(lr, top) for lr, top in zip(self.greedy.lrs, self.tops())]
+            self.lrs = list(self.greedy.lrs)
+            return
+        else:
+            self.move(-rate)
+            self.hand_over("lost")
+        self.lrs = list(self.greedy.step(value))
 
     def step(self, value):
         if not math.isfinite(value) and self.on_nonfinite == "skip":
             return
         if self.greedy is None and not (math.isfinite(value) and value > 0):
-            self.hand_over()
+            self.hand_over("bad loss")
         if self.greedy is None:
+            if self.t < 10:
+                self.along._p = self.along._p._replace(max_lr=self.tops())
+                self.along.step(value)
             self.decide(value)
         else:
             self.lrs = list(self.greedy.step(value))
@@ -152,7 +181,15 @@ class Learned:
         self.observe(value, rate)
         features, action = self.features(rate), 0.0
         strange = not all(lo <= f <= hi for f, lo, hi in zip(features, self.p["feature_lo"], self.p["feature_hi"]))
-        self.outside = self.outside + 1 if strange else 0
+        wanted = self.p["weights"][FEATURES]
+        for w, f in zip(self.p["weights"], features):
+            wanted += w * f
+        wanted = tanh(wanted)
+        course = self.watch(rate, wanted)
+        if strange or course in ("cuts", "lost"):
+            self.outside += 1
+        elif course == "steady":
+            self.outside = 0
         self.since_trip += 1
         if self.diverges():
             action = -1.0
@@ -162,15 +199,11 @@ class Learned:
             self.trips += 1
             self.since_trip = 0
             if self.trips >= 5:
-                self.hand_over()
-        elif self.outside >= 3:
-            self.hand_over()
-            self.lrs = list(self.greedy.step(value))
-        elif not strange:
-            total = self.p["weights"][FEATURES]
-            for w, f in zip(self.p["weights"], features):
-                total += w * f
-            action, gate = tanh(total), self.p.get("noise_gate", 0)
+                self.hand_over("tripwire")
+        elif self.outside >= 3 and course != "excused":
+            self.give_up(strange, course, rate, value)
+        elif not strange and course in ("steady", "excused"):
+            action, gate = wanted, self.p.get("noise_gate", 0)
             if action > 0 and gate > 0 and self.noise.mean > gate:
                 action = 0.0
             self.move(action * log(self.p["up"] if action > 0 else self.p["down"]))
@@ -199,11 +232,15 @@ def read_weights(path):
 
 
 KINDS = ("falls", "noisy", "offset", "rises", "spikes", "jumps", "to_zero", "strange")
+BAD = 64  # from this number on weights that drive the rate away: signs turned, or cuts from about report 13 on
 
 
 def losses(dice, kind, n):
     level, out = 10 ** dice.uniform(-2, 2), []
     for i in range(n):
+        if kind == "stalls" and i > 14:
+            out.append(level * (1 + 0.001 * dice.gauss(0, 1)))
+            continue
         level *= math.exp(dice.uniform(-0.1, 0.02) if kind != "rises" or i < 8 else dice.uniform(-0.05, 0.3))
         value = level * (1 + (0.2 if kind == "noisy" else 0.01) * dice.gauss(0, 1))
         if kind == "offset":
@@ -226,15 +263,22 @@ def written(x):
 
 def trace(dice, model, number):
     kind, n = KINDS[number % len(KINDS)], dice.randint(30, 90)
+    late = number >= BAD and number % 2 == 1
+    if late:
+        kind = "stalls"
     lr = [10 ** dice.uniform(-4, 0) for _ in range(dice.choice([1, 1, 2, 3]))]
     config = dict(model)
     if number % 3 == 1:  # not trained: moves a lot, meets the bounds
         config["weights"] = [round(dice.gauss(0, 0.6), 4) for _ in range(FEATURES + 1)]
     if number % 4 == 2:
         config["feature_lo"], config["feature_hi"] = [-1000.0] * FEATURES, [1000.0] * FEATURES
+    if number >= BAD:
+        config["weights"] = [-w for w in model["weights"]]
+    if late:
+        config["weights"] = [0.0] * 14 + [-8.0] + [0.0] * 7 + [5.0]
     if dice.random() < 0.7:
         config["total_reports"] = dice.randint(n // 2, 2 * n)
-    if dice.random() < 0.3:
+    if dice.random() < 0.3 and number < BAD:
         config["min_lr"], config["max_lr"] = [x * 0.1 for x in lr], [x * 3 for x in lr]
     if dice.random() < 0.2:
         config["noise_gate"] = 0.02
@@ -253,7 +297,7 @@ def trace(dice, model, number):
 
 def main():
     dice, model = random.Random(7), read_weights(sys.argv[1])
-    for number in range(64):
+    for number in range(BAD + 16):
         print(json.dumps(trace(dice, model, number), separators=(",", ":")))
 
 

@@ -129,6 +129,30 @@ class Learned(DaemonTest):
         status, answer = self.d.call("GET", "/v1/jobs/r/state")
         self.assertEqual((status, reason(answer)), (400, "STATE_NOT_EXPORTABLE"))
 
+    def test_weights_that_drive_the_rate_away(self):
+        """GreedyLR takes over, in time to have lost nothing; killed, forked and rewound anywhere it comes out the same."""
+        down = dict(OTHER, weights=[0.0] * 22 + [-5.0])
+        greedy = self.d.ok("POST", "/v1/simulate", {"spec": {"lr": 0.1, "greedy": {"min_lr": 1e-5, "max_lr": 100}},
+                                                    "losses": LOSSES[:16]})["decisions"]
+        said = self.simulate(down, LOSSES[:16])["decisions"]
+        self.assertIn("the model cuts and the loss did not rise (2 of 3): rate held", said[1]["reason"])
+        self.assertIn("the model drives the rate away: GreedyLR takes over", said[2]["reason"])
+        self.assertIn("GreedyLR since step 3 (the model drives the rate away)", said[3]["reason"])
+        self.assertEqual([(d["lr"], d["action"]) for d in said[2:]], [(d["lr"], d["action"]) for d in greedy[2:]])
+        self.create("w", **down)
+        for step, loss in enumerate(LOSSES[:16]):
+            self.assertEqual(self.report("w", [loss])[0]["reason"], said[step]["reason"])
+            if step in (0, 1, 2, 11):
+                self.d.kill()
+                self.d.start()
+        for step in (1, 2, 3, 10):
+            name = "fork%d" % step
+            self.d.ok("POST", "/v1/jobs/w:fork", {"step": step, "spec": {"job": name}})
+            self.d.ok("POST", "/v1/jobs/w:rewind", {"step": step})
+            for job in (name, "w"):
+                again = self.report(job, LOSSES[step:16])
+                self.assertEqual([d["lr"] for d in again], [d["lr"] for d in said[step:]], (job, step))
+
     def test_bad_weights_files(self):
         def start(text=None):
             path = os.path.join(self.folder, "bad.txt")

@@ -76,7 +76,8 @@ class Upgrade(unittest.TestCase):
             self.assertEqual(self.report(d, "rewound", 3)[0], 200)
 
     def test_every_version_has_a_record(self):
-        self.assertEqual([os.path.basename(r) for r in RECORDS], ["v%d.tar.gz" % (v + 1) for v in range(newest())])
+        whole = [os.path.basename(r) for r in RECORDS if "-" not in os.path.basename(r)]
+        self.assertEqual(whole, ["v%d.tar.gz" % (v + 1) for v in range(newest())])
 
     def test_opens_and_goes_on(self):
         for record in RECORDS:

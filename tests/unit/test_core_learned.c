@@ -75,6 +75,7 @@ Test(core_learned, the_action_moves_every_group_by_its_limit)
     help_job_free(&job);
     job = help_job_take(spec_with(&down, "0.1", ""));
     report(&job, 1);
+    report(&job, 1.1);
     cr_expect_float_eq(job_lrs(job.state)[0], 0.025, 1e-15);
     cr_expect_eq(job.d.action, ACTION_CUT);
     help_job_free(&job);
@@ -176,6 +177,134 @@ Test(core_learned, noise_gate)
     cr_expect_not_null(strstr(job.d.reason, "is above noise_gate 0.1: no raise"), "%s", job.d.reason);
     cr_expect_eq(job_lrs(job.state)[0], before);
     cr_expect_eq(job.d.action, ACTION_HOLD);
+    help_job_free(&job);
+}
+
+/* ---- the watch ---- */
+
+static const struct learned_state *watched(const struct help_job *job)
+{
+    return job_policy_state(job->state);
+}
+
+/* GreedyLR ran along from the first report: it decides as a job of its own would have. */
+Test(core_learned, cuts_that_nothing_asked_for_hand_over_to_the_greedylr_that_ran_along)
+{
+    struct learned_model down = constant_model(-50);
+    struct help_job job = help_job_take(spec_with(&down, "0.1,0.01", ""));
+    struct help_job greedy = help_job("0.1,0.01", "min_lr=1e-5,1e-6 max_lr=100,10");
+
+    for (int i = 0; i < 20; i++) {
+        report(&job, pow(0.9, i));
+        report(&greedy, pow(0.9, i));
+        if (i < 2) {
+            cr_expect_eq(job_lrs(job.state)[0], 0.1);
+            cr_expect_eq(job.d.action, ACTION_HOLD);
+            cr_expect_not_null(strstr(job.d.reason, "the model cuts and the loss did not rise"), "%s",
+                               job.d.reason);
+        } else {
+            cr_expect_eq(memcmp(job_lrs(job.state), job_lrs(greedy.state), 2 * sizeof(double)), 0);
+            cr_expect_eq(job.d.action, greedy.d.action);
+            cr_expect_not_null(strstr(job.d.reason, "the model drives the rate away"), "%s", job.d.reason);
+        }
+    }
+    cr_expect_gt(job_lrs(job.state)[0], 0.1);
+    cr_expect(strstr(job.d.reason, "GreedyLR since step 3 (the model") == job.d.reason, "%s", job.d.reason);
+    help_job_free(&job);
+    help_job_free(&greedy);
+}
+
+/* A cut after a loss that rose is followed, and is no end of the count. */
+Test(core_learned, a_rising_loss_excuses_a_cut)
+{
+    struct learned_model down = constant_model(-50);
+    struct help_job job = help_job_take(spec_with(&down, "0.1", ""));
+    const double values[] = {1, 1.1, 1.05, 1.2};
+
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+        report(&job, values[i]);
+    cr_expect_eq(watched(&job)->outside, 2);
+    cr_expect_eq(watched(&job)->pilot, LEARNED_WATCHED);
+    cr_expect_float_eq(job_lrs(job.state)[0], 0.1 / 16, 1e-15);
+    report(&job, 1.15);
+    cr_expect_eq(watched(&job)->pilot, LEARNED_ASTRAY);
+    cr_expect_float_eq(job_lrs(job.state)[0], 0.08, 1e-15, "where GreedyLR is after three worse values");
+    cr_expect_eq(job.d.action, ACTION_RAISE);
+    help_job_free(&job);
+}
+
+Test(core_learned, an_lr_cap_holds_where_the_watch_hands_over)
+{
+    struct learned_model down = constant_model(-50);
+    struct help_job job = help_job_take(spec_with(&down, "0.1", ""));
+    struct job_event event = help_event(1);
+
+    event.report.lr_cap = 0.05;
+    for (int i = 0; i < 12; i++) {
+        event.report.value = pow(0.9, i);
+        help_step(&job, &event);
+        cr_expect_leq(job_lrs(job.state)[0], 0.05);
+    }
+    cr_expect_eq(watched(&job)->pilot, LEARNED_ASTRAY);
+    help_job_free(&job);
+}
+
+/* Raises on trial, then drives the rate away: tanh(5 - 2 log(1 + t)). */
+static struct learned_model late_model(void)
+{
+    struct learned_model model = constant_model(5);
+
+    model.weights[14] = -8;
+    return model;
+}
+
+Test(core_learned, a_rate_far_down_where_nothing_moves_starts_again)
+{
+    struct learned_model late = late_model();
+    struct help_job job = help_job_take(spec_with(&late, "0.1", ""));
+    uint32_t held = 0;
+
+    for (int i = 0; i < 60 && watched(&job)->pilot == LEARNED_WATCHED; i++) {
+        double before = job_lrs(job.state)[0];
+
+        report(&job, i < 10 ? pow(0.9, i) : 0.35);
+        if (!strstr(job.d.reason, "of the initial rate and the loss hardly moves")) continue;
+        held++;
+        cr_expect_eq(job_lrs(job.state)[0], before);
+        cr_expect_lt(before, 0.1 / 50);
+    }
+    cr_expect_eq(held, 2, "the third hands over");
+    cr_expect_eq(watched(&job)->pilot, LEARNED_ASTRAY);
+    cr_expect_float_eq(job_lrs(job.state)[0], 0.1, 1e-15);
+    cr_expect_eq(job.d.action, ACTION_RAISE);
+    cr_expect_not_null(strstr(job.d.reason, "the model drives the rate away: GreedyLR takes over"), "%s",
+                       job.d.reason);
+    help_job_free(&job);
+}
+
+/* What a daemon of before the watch left: byte for byte a state of today, that nobody watches. */
+Test(core_learned, states_of_before_the_watch_go_on_as_they_were)
+{
+    struct learned_model late = late_model();
+    struct help_job job = help_job_take(spec_with(&late, "0.1", ""));
+    struct learned_state *s = (struct learned_state *)(uintptr_t)watched(&job);
+
+    s->pilot = LEARNED_FLIES;
+    memset(learned_greedy_block(job.spec, s), 0, learned_greedy_size(job.spec));
+    size_t n = job_state_encoded_size(job.spec, job.state);
+    uint8_t *bytes = malloc(n);
+    struct help_job fresh = help_job_take(spec_with(&late, "0.1", ""));
+
+    cr_expect_lt(n + 40, job_state_encoded_size(fresh.spec, fresh.state), "no GreedyLR in it");
+    job_state_encode(job.spec, job.state, bytes);
+    cr_assert_eq(job_state_decode(job.spec, bytes, n, job.next, &job.err), ST_OK);
+    cr_expect_eq(memcmp(job.next, job.state, job_state_size(job.spec)), 0);
+    for (int i = 0; i < 60; i++)
+        report(&job, i < 10 ? pow(0.9, i) : 0.35);
+    cr_expect_eq(watched(&job)->pilot, LEARNED_FLIES);
+    cr_expect_float_eq(job_lrs(job.state)[0], 1e-5, 1e-15, "down at its bound");
+    free(bytes);
+    help_job_free(&fresh);
     help_job_free(&job);
 }
 

@@ -1,10 +1,10 @@
 """Records what a daemon of a released schema version left: run it when the version is current, and keep what it made.
 
-    tests/conformance/schema/record.py BUILD
+    tests/conformance/schema/record.py BUILD [JOB]
 
 BUILD is the directory with that daemon (build, or that of a checkout of then).  Real calls make a few jobs, a kill -9
-leaves part of them in the log, and vN.tar.gz gets the database and its log, with the daemon's own answers as
-expected.json: to "jobs", as they were when it was killed, and to "next", reports that a copy of it was sent afterwards.
+leaves part of them in the log, and vN.tar.gz gets the database and its log (vN-JOB.tar.gz, with JOB alone in them: for
+what came after the record of a version), with the daemon's own answers as expected.json: to "jobs", as they were when it was killed, and to "next", reports that a copy of it was sent afterwards.
 tests/integration/test_upgrade.py opens them with today's daemon."""
 import io
 import json
@@ -30,6 +30,7 @@ SPECS = [
     {"job": "cosine", "lr": [0.1], "cosine_annealing": {"t_max": 20}},
     {"job": "ranks", "lr": [0.1], "ranks": {"world_size": 2}},
     {"job": "rewound", "lr": [0.1], "greedy": {"patience": 0}},
+    {"job": "learned", "lr": [0.1, 0.001], "learned": {"total_reports": 40}},
     {"job": "shadowed", "lr": [0.1], "shadow": [{"name": "flat", "constant": {}}]},
 ]
 
@@ -55,16 +56,17 @@ def answers(d, jobs):
                   "lr": d.ok("GET", "/v1/jobs/%s/lr?format=json" % job)} for job in jobs}
 
 
-def use(d):
+def use(d, only):
     """The jobs that this daemon can have, with all that can happen to them; some of it is folded, some is not."""
-    jobs = [spec["job"] for spec in SPECS if d.call("POST", "/v1/jobs", spec)[0] == 200]
+    specs = [spec for spec in SPECS if not only or spec["job"] == only]
+    jobs = [spec["job"] for spec in specs if d.call("POST", "/v1/jobs", spec)[0] == 200]
     train(d, jobs, range(1, 7))
     d.call("PATCH", "/v1/jobs/greedy", {"spec": {"greedy": {"patience": 2}}})
     d.call("POST", "/v1/jobs/rewound:rewind", {"step": 3})
     d.call("POST", "/v1/jobs/groups:setLr", {"lr": [0.05, 0.0005]})
     d.call("POST", "/v1/jobs/cosine:begin", {})
     d.call("DELETE", "/v1/jobs/gone")
-    jobs.remove("gone")
+    jobs = [job for job in jobs if job != "gone"]
     d.stop()
     d.start()
     train(d, [job for job in jobs if job != "rewound"], range(7, 9))
@@ -87,9 +89,10 @@ def next_report(job, found):
 
 
 def main():
+    only = sys.argv[2] if len(sys.argv) > 2 else ""
     d = Daemon("--log-level", "error")
     d.start()
-    found = answers(d, use(d))
+    found = answers(d, use(d, only))
     d.kill()
     copy = tempfile.mkdtemp()
     for name in ("greedylr.db", "greedylr.db-wal"):
@@ -102,7 +105,7 @@ def main():
     d.stop()
     shutil.rmtree(d.data)
     text = json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
-    with tarfile.open(os.path.join(HERE, "v%d.tar.gz" % version), "w:gz", compresslevel=9) as tar:
+    with tarfile.open(os.path.join(HERE, "v%d%s.tar.gz" % (version, only and "-" + only)), "w:gz", compresslevel=9) as tar:
         for name in ("greedylr.db", "greedylr.db-wal"):
             tar.add(os.path.join(copy, name), arcname=name, filter=anonymous)
         info = tarfile.TarInfo("expected.json")
