@@ -128,11 +128,12 @@ static size_t put_decimal(char *out, bool negative, uint64_t digits, int precisi
 }
 
 /* Of a value from about 1e-6 to 2^53; 0 if it is another, or a power of two that wants more than 15 digits.
+ * fixed: 0 for as many digits as it takes, else so many.
  *
  * value = mantissa * 2^-(shift - 1); scaled = value * 10^scale * 2^shift, of which the bits above shift are
  * 17 digits.  A decimal reads back if it is not further away than half of the last bit, which is 10^scale in
  * that measure (below a power of two half of that); at just that distance the even mantissa wins. */
-static size_t print_exact(char *out, double value)
+static size_t print_exact(char *out, double value, int fixed)
 {
     uint64_t bits, mantissa, digits;
 
@@ -150,7 +151,7 @@ static size_t print_exact(char *out, double value)
         exponent++;
         scaled = (wide)(2 * mantissa) * ten_to(--scale);
     }
-    for (int precision = 15;; precision++) {
+    for (int precision = fixed ? fixed : 15;; precision++) {
         uint64_t last = tens[17 - precision];
         wide half = (wide)last << (shift - 1), away;
 
@@ -163,7 +164,7 @@ static size_t print_exact(char *out, double value)
         }
         wide reach = two && !up ? ten_to(scale) / 2 : ten_to(scale);
 
-        if (precision < 17 && !(away < reach || (away == reach && mantissa % 2 == 0))) {
+        if (!fixed && precision < 17 && !(away < reach || (away == reach && mantissa % 2 == 0))) {
             if (two) return 0;
             continue;
         }
@@ -175,17 +176,18 @@ static size_t print_exact(char *out, double value)
     }
 }
 #else
-static size_t print_exact(char *out, double value)
+static size_t print_exact(char *out, double value, int fixed)
 {
     (void)out;
     (void)value;
+    (void)fixed;
     return 0;
 }
 #endif
 
 size_t double_text(char out[DOUBLE_TEXT_MAX], double value)
 {
-    size_t n = print_exact(out, value);
+    size_t n = print_exact(out, value, 0);
 
     if (n) return n;
     if (!isfinite(value)) {
@@ -202,4 +204,11 @@ size_t double_text(char out[DOUBLE_TEXT_MAX], double value)
     }
     point(out);
     return strlen(out);
+}
+
+size_t double_text_rounded(char out[DOUBLE_TEXT_MAX], double value)
+{
+    size_t n = print_exact(out, value, 6);
+
+    return n ? n : (size_t)snprintf(out, DOUBLE_TEXT_MAX, "%.6g", value);
 }

@@ -51,8 +51,13 @@ void policy_say_compared(struct policy_outcome *out, enum best_mode mode, double
     }
     bool worse = mode == MODE_MIN ? compared > best : compared < best;
 
-    policy_say(out, "%s than best %.6g", better ? "better" : worse ? "worse" : "no better", best);
-    if (best_step) policy_say(out, " (step %u)", *best_step);
+    const char *word = better ? "better" : worse ? "worse" : "no better";
+
+    double_text_rounded(text, best);
+    if (best_step)
+        policy_say(out, "%s than best %s (step %u)", word, text, *best_step);
+    else
+        policy_say(out, "%s than best %s", word, text);
 }
 
 int policy_broadcast(const char *policy, const char *name, struct f64_list *list, uint32_t groups,

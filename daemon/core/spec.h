@@ -105,5 +105,7 @@ bool job_id_valid(const char *id);
  * length. For messages and reasons as well as for the wire. */
 #define DOUBLE_TEXT_MAX 32
 size_t double_text(char out[DOUBLE_TEXT_MAX], double value);
+/* As printf writes it with %.6g: for people. */
+size_t double_text_rounded(char out[DOUBLE_TEXT_MAX], double value);
 
 #endif

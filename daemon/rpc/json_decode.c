@@ -28,8 +28,18 @@ struct path {
 static void path_push(struct path *path, const char *name, size_t index)
 {
     size_t room = sizeof(path->text) - path->len;
-    int n = name ? snprintf(path->text + path->len, room, "%s%.60s", path->len ? "." : "", name)
-                 : snprintf(path->text + path->len, room, "[%zu]", index);
+
+    if (name) {
+        size_t n = strnlen(name, 60);
+
+        if (path->len && room > 1) path->text[path->len++] = '.';
+        room = sizeof(path->text) - path->len;
+        if (n >= room) n = room - 1;
+        memcpy(path->text + path->len, name, n);
+        path->text[path->len += n] = '\0';
+        return;
+    }
+    int n = snprintf(path->text + path->len, room, "[%zu]", index);
 
     if (n > 0) path->len += (size_t)n < room ? (size_t)n : room - 1;
 }

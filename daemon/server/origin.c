@@ -3,7 +3,7 @@
 #include "server/origin.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <stdint.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +29,18 @@ static bool is_id(const char *text)
     return n && n <= ORIGIN_ID_MAX && !text[n];
 }
 
+/* At least so many digits; returns the end. */
+static char *put_hex(char *out, uint64_t value, int least)
+{
+    int n = least;
+
+    while (n < 16 && value >> (4 * n))
+        n++;
+    for (int i = n; i-- > 0; value >>= 4)
+        out[i] = HEX[value & 15];
+    return out + n;
+}
+
 /* n digits that are not all 0, and what must follow them. */
 static bool is_hex(const char *text, size_t n, bool some)
 {
@@ -52,7 +64,10 @@ struct origin *origin_new(const char *request_id, const char *traceparent)
     bool traced = is_traceparent(traceparent);
 
     if (!is_id(request_id)) {
-        snprintf(made, sizeof(made), "%08" PRIx32 "-%" PRIx64, run, ++count);
+        char *at = put_hex(made, run, 8);
+
+        *at++ = '-';
+        *put_hex(at, ++count, 1) = '\0';
         request_id = made;
     }
     n = strlen(request_id) + 1;

@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 #: part, most instructions a report, what it is
-PARTS = [("decode", 12000, "JSON to a message, path and headers included"), ("step", 7500, "job_step of GreedyLR, its reason included"),
+PARTS = [("decode", 12000, "JSON to a message, path and headers included"), ("step", 6300, "job_step of GreedyLR, its reason included"),
          ("state", 2200, "the state as bytes"), ("encode", 12200, "the decision to JSON"),
          ("commit", None, "a row of the log, 32 a transaction"), ("fold", None, "from the log to the history")]
 REPORTS, JOBS = 3200, 100

@@ -115,6 +115,10 @@ static void check_bits(uint64_t bits, uint64_t seed)
     if (!isfinite(value)) return;
     size_t n = double_text(text, value);
 
+    snprintf(printed, sizeof(printed), "%.6g", value);
+    (void)double_text_rounded(text, value);
+    cr_assert_str_eq(text, printed, "seed %llu", (unsigned long long)seed);
+    n = double_text(text, value);
     back = strtod(text, NULL);
     cr_assert(memcmp(&back, &value, sizeof(value)) == 0, "seed %llu: %a as %s", (unsigned long long)seed,
               value, text);
