@@ -12,10 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLD_NS    1000000000ull /* the longest that folding keeps a batch waiting */
-#define IDLE_NS    500000000ull  /* quiet time before the writer folds the rest */
-#define GATHER_MIN 8             /* changes in a batch that make it worth waiting for as many again */
-#define GATHER_NS  1000000ull    /* the longest of such a wait */
+#define FOLD_NS 1000000000ull /* the longest that folding keeps a batch waiting */
+#define IDLE_NS 500000000ull  /* quiet time before the writer folds the rest */
 
 struct queue {
     struct change *first, *last;
@@ -43,15 +41,12 @@ struct commit {
     struct batch *done, **done_end;
     struct batch spare; /* for when there is no memory for another */
     bool spare_used;
-    size_t wanted; /* changes that the writer waits for */
     bool halted, stopping, fold_at_stop, probe, ended;
     bool room, has_trouble;
     struct error trouble;
     uint64_t folded;
     /* writer thread */
     uint64_t bytes; /* about so many in memory of what is not folded */
-    size_t last_n;  /* of the last batch: changes, and how long it took */
-    uint64_t last_ns;
     /* loop thread */
     uint64_t folded_told;
     void (*stopped)(void *);
@@ -76,7 +71,7 @@ void commit_submit(struct commit *commit, struct change *first, struct change *l
         n++;
     uv_mutex_lock(&commit->mutex);
     queue_append(&commit->queue, first, last, n);
-    if (commit->queue.n >= commit->wanted) uv_cond_signal(&commit->cond);
+    uv_cond_signal(&commit->cond);
     uv_mutex_unlock(&commit->mutex);
 }
 
@@ -136,9 +131,7 @@ static void run_batch(struct commit *commit, struct batch *batch)
     batch->err.status = ST_OK;
     if (write_changes(commit, batch, &batch->err) && batch->err.status == ST_OK)
         (void)error_set(&batch->err, ST_STORE_FAILED, "the store failed without saying why");
-    commit->last_n = batch->n;
-    commit->last_ns = uv_hrtime() - start;
-    batch->seconds = (double)commit->last_ns / 1e9;
+    batch->seconds = (double)(uv_hrtime() - start) / 1e9;
 
     uv_mutex_lock(&commit->mutex);
     if (batch->err.status)
@@ -228,23 +221,6 @@ static bool wait_for_work(struct commit *commit, bool quiet, bool more)
     return true;
 }
 
-/* Under load the peers that a batch answered come again one by one, and the first of them would be a batch of
- * its own: so the writer waits until half as many are there, for a part of the time that a commit takes.  A
- * lone client waits for nobody.  Under the mutex. */
-static void gather(struct commit *commit)
-{
-    uint64_t now = uv_hrtime(), most = commit->last_ns / 2 < GATHER_NS ? commit->last_ns / 2 : GATHER_NS;
-    uint64_t end = now + most;
-
-    commit->wanted = commit->last_n / 2;
-    while (commit->last_n >= GATHER_MIN && commit->queue.n < commit->wanted && !commit->stopping &&
-           !commit->probe && !commit->halted && now < end) {
-        (void)uv_cond_timedwait(&commit->cond, &commit->mutex, end - now);
-        now = uv_hrtime();
-    }
-    commit->wanted = 0;
-}
-
 /* The queue as a batch; under the mutex. */
 static struct batch *take_queue(struct commit *commit)
 {
@@ -283,7 +259,6 @@ static void writer(void *arg)
 
         uv_mutex_lock(&commit->mutex);
         bool work = wait_for_work(commit, quiet, more);
-        if (work && commit->queue.first) gather(commit);
         bool probe = commit->probe;
         bool end = commit->stopping && !commit->queue.first;
         commit->probe = false;
