@@ -49,7 +49,6 @@ enum writer_statement {
     W_SUPERSEDE,
     W_SUPERSEDE_LOG,
     W_PROBE,
-    W_PASS_FILL,
     W_PASS_RECOVER,
     W_FOLD,
     W_HAS_JOB,
@@ -67,7 +66,17 @@ extern const char *const writer_sql[W_COUNT];
 
 struct unfolded; /* a job with rows in the log */
 
-struct pass_row;
+/* A row of the log. */
+struct pass_row {
+    int64_t job, seq;
+    uint32_t revision;
+};
+
+/* Rows in the order they were appended. */
+struct pass_rows {
+    struct pass_row *rows; /* owned */
+    size_t n, cap;
+};
 
 /* A pass folds the rows of the log up to `last`, job by job, in chunks, and then deletes them there, up to
  * `trimmed` so far. */
@@ -92,6 +101,8 @@ struct store {
     int64_t last_seq; /* newest row of the log, 0: it is empty */
     int64_t appended; /* newest row of the open transaction */
     struct pass pass;
+    struct pass_rows next;   /* of the pass after it: what was appended since it began */
+    size_t next_before;      /* the open transaction */
     _Atomic bool recovering; /* the log may hold rows that were folded already, and of jobs not in memory */
     int64_t doomed;          /* deleted jobs whose history is still there */
     int wal_pages, wal_done; /* pages in the WAL, and those that are in the database as well */

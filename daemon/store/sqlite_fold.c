@@ -12,18 +12,13 @@
 
 #include <stdlib.h>
 
-#define PASS_ROWS  65536
+#define PASS_ROWS  65536                 /* after a crash */
 #define COPY_ROWS  16                    /* of the log, copied by one run of a statement */
 #define TRIM_ROWS  (4 * STORE_STEP_ROWS) /* of the log, deleted in one transaction */
 #define REAP_ROWS  "2000"
 #define LIMIT_ROWS "20000"
 
 static const char folding[] = "folding";
-
-struct pass_row {
-    int64_t job, seq;
-    uint32_t revision;
-};
 
 const char *const writer_sql[W_COUNT] = {
     [W_BEGIN] = "BEGIN IMMEDIATE",
@@ -52,7 +47,6 @@ const char *const writer_sql[W_COUNT] = {
                         "action IN " SQL_ACTIONS(SQL_UNDONE),
     [W_PROBE] = "INSERT INTO probe(id, count, filler) VALUES(1, 1, zeroblob(32768)) "
                 "ON CONFLICT(id) DO UPDATE SET count=count+1, filler=excluded.filler",
-    [W_PASS_FILL] = "SELECT job, revision, seq FROM log WHERE seq<=?1",
     [W_PASS_RECOVER] =
         "SELECT job, revision, seq FROM log l WHERE seq<=?1 AND NOT EXISTS(SELECT 1 FROM decision d "
         "WHERE d.job=l.job AND d.revision=l.revision AND d.time_us=l.time_us AND d.state IS l.state)",
@@ -106,10 +100,10 @@ static int by_job(const void *a, const void *b)
     return (x->revision > y->revision) - (x->revision < y->revision);
 }
 
-/* The log's rows up to pass->last, as many as may be. */
+/* After a crash: the log's rows up to pass->last, as many as may be. */
 static int list_rows(struct store *store, struct pass *pass, size_t most, struct error *err)
 {
-    sqlite3_stmt *s = store->statements[store->recovering ? W_PASS_RECOVER : W_PASS_FILL];
+    sqlite3_stmt *s = store->statements[W_PASS_RECOVER];
     int rc = 0, step;
 
     pass->rows = malloc((most ? most : 1) * sizeof(*pass->rows));
@@ -125,16 +119,32 @@ static int list_rows(struct store *store, struct pass *pass, size_t most, struct
     return rc;
 }
 
+static int recovery_begin(struct store *store, struct pass *pass, struct error *err)
+{
+    int64_t first;
+    int rc = db_integer(store->db, "SELECT min(seq) FROM log", 0, &first, err);
+
+    if (rc) return rc;
+    pass->last = store->last_seq - first < PASS_ROWS ? store->last_seq : first + PASS_ROWS - 1;
+    pass->trimmed = first - 1;
+    return list_rows(store, pass, (size_t)(pass->last - pass->trimmed), err);
+}
+
 static int pass_begin(struct store *store, struct error *err)
 {
     struct pass pass = {.active = true};
-    int64_t first;
-    int rc;
 
-    if ((rc = db_integer(store->db, "SELECT min(seq) FROM log", 0, &first, err))) return rc;
-    pass.last = store->last_seq - first < PASS_ROWS ? store->last_seq : first + PASS_ROWS - 1;
-    pass.trimmed = first - 1;
-    if ((rc = list_rows(store, &pass, (size_t)(pass.last - pass.trimmed), err))) return rc;
+    if (store->recovering) {
+        int rc = recovery_begin(store, &pass, err);
+
+        if (rc) return rc;
+    } else {
+        pass.rows = store->next.rows;
+        pass.n = store->next.n;
+        pass.trimmed = pass.rows[0].seq - 1;
+        pass.last = store->last_seq;
+        store->next = (struct pass_rows){0};
+    }
     qsort(pass.rows, pass.n, sizeof(*pass.rows), by_job);
     store->pass = pass;
     return 0;

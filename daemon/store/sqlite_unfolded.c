@@ -1,6 +1,7 @@
-/* The jobs that have rows in the log, with their newest revision: the check of a change's expected revision
- * costs a look-up in memory and no read.  Jobs whose rows are all folded are not here; for them the primary
- * key of the history is what catches a second decision of one revision.
+/* What is in the log, in memory: its rows, for the next pass to fold, and the jobs that have some, with their
+ * newest revision: the check of a change's expected revision costs a look-up in memory and no read.  Jobs
+ * whose rows are all folded are not here; for them the primary key of the history is what catches a second
+ * decision of one revision.
  *
  * Happy path: each change of a transaction is checked and noted, and a note of how to undo it kept, so that a
  * transaction that fails leaves nothing.  Failure mode: without memory for an entry its job just goes
@@ -49,6 +50,21 @@ int unfolded_check(const struct store *store, const struct store_change *change,
                      change->expected_revision, entry->revision);
 }
 
+static int reserve_rows(struct pass_rows *rows, size_t more, struct error *err)
+{
+    size_t cap = rows->cap ? rows->cap : 64;
+
+    while (cap < rows->n + more)
+        cap *= 2;
+    if (cap == rows->cap) return 0;
+    struct pass_row *grown = realloc(rows->rows, cap * sizeof(*grown));
+
+    if (!grown) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    rows->rows = grown;
+    rows->cap = cap;
+    return 0;
+}
+
 int unfolded_reserve(struct store *store, size_t changes, struct error *err)
 {
     if (store->cap_undo < changes) {
@@ -59,7 +75,8 @@ int unfolded_reserve(struct store *store, size_t changes, struct error *err)
         store->cap_undo = changes;
     }
     store->n_undo = 0;
-    return 0;
+    store->next_before = store->next.n;
+    return reserve_rows(&store->next, changes, err);
 }
 
 static struct unfolded *add(struct store *store, uint64_t uid)
@@ -79,6 +96,9 @@ void unfolded_note(struct store *store, const struct store_change *change, int64
     struct unfolded *entry = find(store, change->uid);
     bool added = !entry;
 
+    if (seq)
+        store->next.rows[store->next.n++] =
+            (struct pass_row){(int64_t)change->uid, seq, change->decision->revision};
     if (added && (!seq || !(entry = add(store, change->uid)))) return;
     store->undo[store->n_undo++] = (struct undo){entry, *entry, added};
     if (seq) entry->seq = seq;
@@ -98,6 +118,7 @@ static void forget(struct store *store, struct unfolded *entry)
 
 void unfolded_undo(struct store *store)
 {
+    store->next.n = store->next_before;
     while (store->n_undo) {
         const struct undo *undo = &store->undo[--store->n_undo];
 
@@ -125,4 +146,5 @@ void unfolded_free(struct store *store)
 {
     unfolded_forget(store, INT64_MAX);
     free(store->undo);
+    free(store->next.rows);
 }
