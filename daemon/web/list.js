@@ -222,6 +222,7 @@ export class ListPage {
 
   showRows(jobs) {
     const names = new Set(jobs.map((j) => j.job));
+    const focused = this.body.contains(document.activeElement) && document.activeElement;
     for (const [name, row] of this.rows) {
       if (!names.has(name)) this.drop(name, row);
     }
@@ -235,6 +236,7 @@ export class ListPage {
       if (this.body.children[i] !== row.element) this.body.insertBefore(row.element, this.body.children[i] || null);
       this.update(row, job);
     });
+    if (focused?.isConnected) focused.focus({ preventScroll: true }); // an element that is moved loses it
   }
 
   drop(name, row) {

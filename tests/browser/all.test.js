@@ -48,7 +48,7 @@ describe("the list", () => {
     assert.equal((await names()).length, 25);
     await page.keyboard.press("/");
     await page.keyboard.type("MANY greedy 0007");
-    await shows(page, ".pager", "1 job");
+    await shows(page, ".pager", /^1 job$/);
     assert.match(await text(page, ".jobs tbody"), /many-0007.*paused/);
     await page.locator("#search").fill("nothing like it");
     await shows(page, ".empty", "No job matches");
@@ -411,20 +411,38 @@ describe("for everybody", () => {
   test("keys are enough", async (t) => {
     const page = await open(t, daemon);
     await shows(page, ".jobs", "run");
+    const searching = () => until(async () => (await page.evaluate(() => document.activeElement.id)) === "search");
+    const on = () => page.evaluate(() => document.activeElement.textContent);
     await page.keyboard.press("/");
+    await searching();
     await page.keyboard.type("curves");
-    await shows(page, ".pager", "1 job");
-    for (let i = 0; i < 20 && (await page.evaluate(() => document.activeElement.textContent)) !== "curves"; i++) await page.keyboard.press("Tab");
+    await shows(page, ".pager", /^1 job$/);
+    for (let i = 0; i < 20 && (await on()) !== "curves"; i++) await page.keyboard.press("Tab");
+    assert.equal(await on(), "curves");
     assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), "none");
     await page.keyboard.press("Enter");
     await shows(page, "h1", "curves");
     await shows(page, ".readout", "step");
     await page.keyboard.press("/");
-    await until(async () => (await page.evaluate(() => document.activeElement.id)) === "search");
+    await searching();
     await page.locator("#search").fill("");
     await page.locator("#search").blur();
     await page.keyboard.press("Tab");
     assert.equal(await page.evaluate(() => document.activeElement === document.body), false);
+  });
+
+  test("a row that moves under the fingers keeps the focus", async (t) => {
+    for (const job of ["keys-1", "keys-2", "keys-3"]) await create(daemon, { job, lr: 0.1 });
+    const page = await open(t, daemon);
+    await page.locator("#search").fill("keys-");
+    await shows(page, ".pager", /^3 jobs$/);
+    const first = () => page.locator("tbody tr").first().getAttribute("data-job");
+    for (const [i, job] of ["keys-1", "keys-2", "keys-3", "keys-1", "keys-2"].entries()) {
+      await page.getByRole("link", { name: "keys-2" }).focus();
+      await report(daemon, job, i, 1);
+      await until(async () => (await first()) === job);
+      assert.equal(await page.evaluate(() => document.activeElement.textContent), "keys-2", `once ${job} is on top`);
+    }
   });
 
   test("dark and light, by the system and by the switch", async (t) => {
