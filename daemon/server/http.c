@@ -483,6 +483,7 @@ int http_listen(uv_loop_t *loop, const char *address, int inherited_fd, struct t
     raise_descriptors(server);
     if (inherited_fd < 0 && (rc = listen_open(address, &server->listen_fd, err))) goto err_open;
     if ((rc = listen_name(server->listen_fd, server->address, err))) goto err_start;
+    listen_local(server->listen_fd, server->local);
     server->tls = strncmp(server->address, "unix:", 5) ? tls : NULL;
     if ((rc = start_standby(server, err))) goto err_start;
     if ((rc = start_library(server, err))) goto err_standby;

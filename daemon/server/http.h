@@ -135,7 +135,7 @@ const char *http_version(const struct http_request *req);                  /* "H
 const char *http_header(const struct http_request *req, const char *name); /* the first, any case; or NULL */
 const uint8_t *http_body(const struct http_request *req, size_t *len);     /* from handle on; never NULL */
 const char *http_peer(const struct http_request *req);                     /* "127.0.0.1:50412", "unix" */
-const char *http_local(const struct http_request *req); /* local IP address, no port; "unix" */
+const char *http_local(struct http_request *req); /* local IP address, no port; "unix" */
 bool http_is_loopback_or_unix(const struct http_request *req);
 /* From handle on: whether it came when there were as many connections as may be; its answer closes its own.
  */

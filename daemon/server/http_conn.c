@@ -18,25 +18,25 @@
 
 #define ACCEPT_BATCH 64
 
-bool conn_is_loopback(const struct sockaddr_storage *address)
+bool conn_is_loopback(const union listen_address *address)
 {
-    if (address->ss_family == AF_INET)
-        return (ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24) == 127;
-    if (address->ss_family == AF_INET6) {
-        const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    if (address->any.sa_family == AF_INET) return (ntohl(address->four.sin_addr.s_addr) >> 24) == 127;
+    if (address->any.sa_family == AF_INET6) {
+        const struct in6_addr *six = &address->six.sin6_addr;
         return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
     }
-    return address->ss_family == AF_UNIX;
+    return address->any.sa_family == AF_UNIX;
 }
 
 /* IPv6 peers count by /64: whoever has one address has all of those. */
-static const uint8_t *address_key(const struct sockaddr_storage *address, size_t *len)
+static const uint8_t *address_key(const union listen_address *address, size_t *len)
 {
-    if (address->ss_family == AF_INET) {
+    const struct in6_addr *six = &address->six.sin6_addr;
+
+    if (address->any.sa_family == AF_INET) {
         *len = 4;
-        return (const uint8_t *)&((const struct sockaddr_in *)address)->sin_addr;
+        return (const uint8_t *)&address->four.sin_addr;
     }
-    const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
     *len = IN6_IS_ADDR_V4MAPPED(six) ? 16 : 8;
     return six->s6_addr;
 }
@@ -87,6 +87,7 @@ static void conn_free(struct conn *conn)
     server->asking -= is_asking(conn->phase);
     http_tls_end(conn);
     server->stats.connections--;
+    free(conn->peer);
     free(conn);
 }
 
@@ -107,8 +108,7 @@ void conn_phase(struct conn *conn, enum phase phase, int timeout_ms)
 }
 
 /* Hands an accepted socket to the library, which closes it in any case. */
-static void conn_start(struct http_server *server, int fd, const struct sockaddr_storage *address,
-                       socklen_t len)
+static void conn_start(struct http_server *server, int fd, const union listen_address *address, socklen_t len)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
 
@@ -133,8 +133,7 @@ static void conn_start(struct http_server *server, int fd, const struct sockaddr
     server->stats.connections++;
     server->stats.accepted++;
     server->run_needed = true;
-    if (MHD_add_connection(server->mhd, fd, (const struct sockaddr *)address, len) != MHD_YES && !conn->mhd)
-        conn_free(conn);
+    if (MHD_add_connection(server->mhd, fd, &address->any, len) != MHD_YES && !conn->mhd) conn_free(conn);
 }
 
 void conn_on_notify(void *arg, struct MHD_Connection *mhd, void **context,
@@ -196,17 +195,17 @@ void conn_on_listener(uv_poll_t *handle, int status, int events)
     (void)status;
     (void)events;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        struct sockaddr_storage address = {0};
-        socklen_t len = sizeof(address);
+        union listen_address address = {0};
+        socklen_t len = sizeof(address); /* the name of a Unix peer may not fit: nobody asks for it */
         int fd;
 
         if (is_full(server)) {
             conn_pause_listener(server, true);
             return;
         }
-        fd = accept4(server->listen_fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = accept4(server->listen_fd, &address.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            conn_start(server, fd, &address, len);
+            conn_start(server, fd, &address, len < sizeof(address) ? len : sizeof(address));
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_event(LOG_WARNING, "accept_failed",
                       (struct log_field[]){log_str("error", strerror(errno)), log_end()});

@@ -34,8 +34,8 @@ struct conn {
     bool left;                /* the peer has said all it will say */
     uint64_t since, deadline; /* of the phase; loop time, ms; deadline 0: none */
     unsigned bucket;
-    struct sockaddr_storage address;
-    char peer[64], local[64]; /* made when asked for */
+    union listen_address address;
+    char *peer; /* made when asked for; owned */
     /* TLS: the handshake is over; it waits for the peer, outside of the library (watched: in the epoll set).
      */
     bool shaken, asleep, watched;
@@ -58,7 +58,8 @@ struct http_request {
     uint64_t arrived;      /* uv_hrtime of the whole request, 0 before */
     struct origin *origin; /* NULL before its headers, and without memory */
     const char *method, *version;
-    const char *raw; /* the target where the library had it; for comparison only */
+    char local[INET6_ADDRSTRLEN]; /* made when asked for, where it is not the server's */
+    const char *raw;              /* the target where the library had it; for comparison only */
     char *target;
     uint8_t *body;
     size_t len, cap, limit, dropped;
@@ -96,6 +97,7 @@ struct http_server {
     uint32_t paused_at; /* connections there were; fewer, and the listener goes on */
     bool inherited, run_needed, paused, quiescing, closing;
     char address[LISTEN_ADDRESS_MAX];
+    char local[INET6_ADDRSTRLEN]; /* http_local of every connection; "": any address, each has its own */
     void (*done)(void *arg);
     void *done_arg;
 };
@@ -115,7 +117,7 @@ void stream_sweep(struct http_request *req);
 /* Before the request goes. */
 void stream_clear(struct http_request *req);
 
-bool conn_is_loopback(const struct sockaddr_storage *address);
+bool conn_is_loopback(const union listen_address *address);
 
 /* timeout_ms 0: no deadline. */
 void conn_phase(struct conn *conn, enum phase phase, int timeout_ms);
@@ -143,7 +145,7 @@ bool sweep_is_over(struct http_server *server);
 /* ---- http_refuse.c ---- */
 
 /* What a connection's memory has beyond its limit: answers whose headers have to fit there. */
-#define ANSWER_ROOM 1024
+#define ANSWER_ROOM 768
 
 /* Answers that the body is too large, or that there is no memory for it. */
 void refuse_body(struct http_request *req);

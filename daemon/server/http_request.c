@@ -1,12 +1,11 @@
 /* What a handler may ask of a request.
  *
- * Everything is borrowed from the library or the connection and lives as long as the request; addresses are
- * printed when somebody asks for the first time. */
+ * Everything is borrowed from the library, the connection or the server and lives as long as the request;
+ * addresses are printed when somebody asks for the first time. */
 #include "server/http_impl.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 const char *http_library(void)
 {
@@ -42,22 +41,20 @@ const uint8_t *http_body(const struct http_request *req, size_t *len)
 const char *http_peer(const struct http_request *req)
 {
     struct conn *conn = req->conn;
+    char text[INET6_ADDRSTRLEN + sizeof("[]:65535")];
 
-    if (!*conn->peer) listen_print(&conn->address, 1, conn->peer, sizeof(conn->peer));
-    return conn->peer;
+    if (!conn->peer) {
+        listen_print(&conn->address, 1, text, sizeof(text));
+        conn->peer = strdup(text);
+    }
+    return conn->peer ? conn->peer : "?";
 }
 
-const char *http_local(const struct http_request *req)
+const char *http_local(struct http_request *req)
 {
-    struct conn *conn = req->conn;
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
-
-    if (!*conn->local) {
-        (void)getsockname(conn->fd, (struct sockaddr *)&address, &len);
-        listen_print(&address, 0, conn->local, sizeof(conn->local));
-    }
-    return conn->local;
+    if (*req->conn->server->local) return req->conn->server->local;
+    if (!*req->local) listen_local(req->conn->fd, req->local);
+    return req->local;
 }
 
 bool http_is_loopback_or_unix(const struct http_request *req)

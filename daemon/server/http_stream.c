@@ -91,7 +91,7 @@ static void tune(const struct conn *conn)
               buffer = HTTP_STREAM_BUFFER;
 
     (void)setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
-    if (conn->address.ss_family == AF_UNIX) return;
+    if (conn->address.any.sa_family == AF_UNIX) return;
     (void)setsockopt(conn->fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
     (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
     (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,57 +48,57 @@ int listen_split(const char *address, char *host, size_t cap, uint16_t *port, st
     return 0;
 }
 
-static void unmap(struct sockaddr_storage *address)
+void listen_print(const union listen_address *address, int with_port, char *out, size_t cap)
 {
-    struct sockaddr_in6 six;
-    struct sockaddr_in four = {.sin_family = AF_INET};
-
-    if (address->ss_family != AF_INET6) return;
-    memcpy(&six, address, sizeof(six));
-    if (!IN6_IS_ADDR_V4MAPPED(&six.sin6_addr)) return;
-    four.sin_port = six.sin6_port;
-    memcpy(&four.sin_addr, six.sin6_addr.s6_addr + 12, 4);
-    memset(address, 0, sizeof(*address));
-    memcpy(address, &four, sizeof(four));
-}
-
-void listen_print(const struct sockaddr_storage *given, int with_port, char *out, size_t cap)
-{
-    struct sockaddr_storage address = *given;
+    const struct in6_addr *six = &address->six.sin6_addr;
+    bool is_six = address->any.sa_family == AF_INET6, mapped = is_six && IN6_IS_ADDR_V4MAPPED(six);
     char text[INET6_ADDRSTRLEN] = "?";
-    uint16_t port = 0;
+    uint16_t port = ntohs(is_six ? address->six.sin6_port : address->four.sin_port);
 
-    unmap(&address);
-    if (address.ss_family == AF_INET) {
-        const struct sockaddr_in *four = (const struct sockaddr_in *)&address;
-        (void)inet_ntop(AF_INET, &four->sin_addr, text, sizeof(text));
-        port = ntohs(four->sin_port);
-    } else if (address.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&address;
-        (void)inet_ntop(AF_INET6, &six->sin6_addr, text, sizeof(text));
-        port = ntohs(six->sin6_port);
-    } else {
+    if (!is_six && address->any.sa_family != AF_INET) {
         snprintf(out, cap, "unix");
         return;
     }
+    if (mapped)
+        (void)inet_ntop(AF_INET, six->s6_addr + 12, text, sizeof(text));
+    else if (is_six)
+        (void)inet_ntop(AF_INET6, six, text, sizeof(text));
+    else
+        (void)inet_ntop(AF_INET, &address->four.sin_addr, text, sizeof(text));
     if (!with_port)
         snprintf(out, cap, "%s", text);
     else
-        snprintf(out, cap, address.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, (unsigned)port);
+        snprintf(out, cap, is_six && !mapped ? "[%s]:%u" : "%s:%u", text, (unsigned)port);
 }
 
 int listen_name(int fd, char out[LISTEN_ADDRESS_MAX], struct error *err)
 {
-    struct sockaddr_storage address = {0};
+    union {
+        union listen_address ip;
+        struct sockaddr_un un;
+    } address = {0};
     socklen_t len = sizeof(address);
 
-    if (getsockname(fd, (struct sockaddr *)&address, &len))
+    if (getsockname(fd, &address.ip.any, &len))
         return error_set(err, ST_CONFIG_INVALID, "the listening socket: %s", strerror(errno));
-    if (address.ss_family == AF_UNIX)
-        snprintf(out, LISTEN_ADDRESS_MAX, "unix:%s", ((const struct sockaddr_un *)&address)->sun_path);
+    if (address.ip.any.sa_family == AF_UNIX)
+        snprintf(out, LISTEN_ADDRESS_MAX, "unix:%s", address.un.sun_path);
     else
-        listen_print(&address, 1, out, LISTEN_ADDRESS_MAX);
+        listen_print(&address.ip, 1, out, LISTEN_ADDRESS_MAX);
     return 0;
+}
+
+void listen_local(int fd, char out[INET6_ADDRSTRLEN])
+{
+    union listen_address address = {0};
+    socklen_t len = sizeof(address);
+    bool is_any = false;
+
+    (void)getsockname(fd, &address.any, &len);
+    if (address.any.sa_family == AF_INET) is_any = address.four.sin_addr.s_addr == htonl(INADDR_ANY);
+    if (address.any.sa_family == AF_INET6) is_any = IN6_IS_ADDR_UNSPECIFIED(&address.six.sin6_addr);
+    listen_print(&address, 0, out, INET6_ADDRSTRLEN);
+    if (is_any) *out = '\0';
 }
 
 static int open_tcp(const char *address, int *out, struct error *err)
