@@ -2,6 +2,7 @@
 import os
 import tempfile
 import unittest
+import warnings
 
 from python_help import LOSSES, RunTest, needs
 
@@ -128,6 +129,14 @@ class Torch(RunTest):
         self.assertIs(optimizer.param_groups[0]["lr"], rate)
         self.assertAlmostEqual(float(rate), 0.1 / 0.8 / 0.8, places=6)
         self.assertFalse(scheduler.last_decision["applied_mismatch"])
+
+    def test_a_loss_with_its_gradient(self):
+        """As a training step leaves it.  Newer versions warn where such a tensor becomes a number."""
+        scheduler = greedylr.GreedyLR(self.optimizer(), "a", self.url)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            scheduler.step(2 * self.torch.ones(1, requires_grad=True).sum())
+        self.assertEqual(scheduler.last_decision["value"], 2)
 
     def test_where_the_ranks_tensors_travel(self):
         """Sharded and offloading optimizers show parameters on the CPU, or none, whatever the backend moves."""

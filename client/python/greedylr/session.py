@@ -192,7 +192,8 @@ class Session:
             if not (math.isfinite(heavy) and heavy >= 0) or (self.rounds and ranks.size > 1 and heavy == 0):
                 raise ValueError(f"weight: must be a finite number of samples, at least 0 (with rounds above 0), "
                                  f"got {weight!r}")
-            given = self.run_spec.absent_value() if value is None else float(value)
+            plain = value.detach() if hasattr(value, "detach") else value  # a loss with a gradient; torch warns of those
+            given = self.run_spec.absent_value() if value is None else float(plain)
             return {"step": at, "value": given, "weight": heavy}
         except Exception as error:
             if ranks.size == 1:
