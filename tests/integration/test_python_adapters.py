@@ -1,6 +1,7 @@
 """The adapters inside the real frameworks, where a machine has them."""
 import json
 import os
+import shutil
 import tempfile
 import unittest
 
@@ -29,7 +30,7 @@ class Transformers(Adapters):
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
 
-    def trainer(self, steps, callbacks=(), scheduler_of=None):
+    def trainer(self, steps, callbacks=(), scheduler_of=None, folder=None, **more):
         import torch
         from transformers import Trainer, TrainingArguments
 
@@ -44,10 +45,10 @@ class Transformers(Adapters):
 
         generator = torch.Generator().manual_seed(1)
         data = [{"x": x, "labels": x.sum()} for x in torch.randn(64, 4, generator=generator)]
-        args = TrainingArguments(self.folder, max_steps=steps, learning_rate=0.01, eval_strategy="steps", eval_steps=5,
-                                 save_steps=5, lr_scheduler_type="constant", metric_for_best_model="loss",
-                                 per_device_train_batch_size=8, report_to=[], use_cpu=True, label_names=["labels"],
-                                 prediction_loss_only=True)
+        args = TrainingArguments(folder or self.folder, max_steps=steps, learning_rate=0.01, eval_strategy="steps",
+                                 eval_steps=5, save_steps=5, metric_for_best_model="loss", report_to=[], use_cpu=True,
+                                 per_device_train_batch_size=8, label_names=["labels"], prediction_loss_only=True,
+                                 **{"lr_scheduler_type": "constant", **more})
         model = Line()
         optimizers = (None, None)
         if scheduler_of is not None:
@@ -62,6 +63,14 @@ class Transformers(Adapters):
         trainer.train()
         self.check_decided([1, 2, 3, 4], trainer.optimizer.param_groups[0]["lr"])
 
+    def test_as_the_scheduler_that_resumes(self):
+        from greedylr import GreedyLR
+        self.trainer(20, scheduler_of=lambda o: GreedyLR(o, "run", self.url, patience=0)).train()
+        again = self.trainer(25, scheduler_of=lambda o: GreedyLR(o, "run", self.url, patience=0))
+        again.train(resume_from_checkpoint=os.path.join(self.folder, "checkpoint-10"))
+        self.check_decided([1, 2, 3, 4, 5], again.optimizer.param_groups[0]["lr"])
+        self.assertEqual([d["attempt"] for d in self.counted("run")], [0, 0, 1, 1, 1])
+
     def test_as_a_callback_that_resumes(self):
         from greedylr.transformers import GreedyLRCallback
         trainer = self.trainer(20, [GreedyLRCallback("run", self.url, patience=0)])
@@ -73,6 +82,57 @@ class Transformers(Adapters):
         again.train(resume_from_checkpoint=os.path.join(self.folder, "checkpoint-10"))
         self.check_decided([5, 10, 15, 20, 25], again.optimizer.param_groups[0]["lr"])
         self.assertEqual([d["attempt"] for d in self.counted("run")], [0, 0, 1, 1, 1])
+
+    def test_a_checkpoint_that_was_moved(self):
+        from greedylr.transformers import GreedyLRCallback
+        self.trainer(20, [GreedyLRCallback("run", self.url, patience=0)]).train()
+        with tempfile.TemporaryDirectory() as elsewhere:
+            moved = shutil.move(os.path.join(self.folder, "checkpoint-10"), elsewhere)
+            again = self.trainer(25, [GreedyLRCallback("run", self.url, patience=0)], folder=os.path.join(elsewhere, "b"))
+            again.train(resume_from_checkpoint=moved)
+        self.check_decided([5, 10, 15, 20, 25], again.optimizer.param_groups[0]["lr"])
+        self.assertEqual([d["attempt"] for d in self.counted("run")], [0, 0, 1, 1, 1])
+
+    def test_a_warm_up_of_the_trainer(self):
+        """Every step takes the warm-up's share of the decided rate; a resume in the middle of it changes nothing."""
+        from greedylr.transformers import GreedyLRCallback
+        from transformers import TrainerCallback
+        used = {}
+
+        class Look(TrainerCallback):
+            def on_pre_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
+                used[state.global_step] = [float(group["lr"]) for group in optimizer.param_groups]
+
+        def callbacks():
+            return [GreedyLRCallback("run", self.url, patience=0), Look()]
+        warm = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 12}
+        self.trainer(10, callbacks(), **warm).train()
+        again = self.trainer(25, callbacks(), **warm)
+        again.train(resume_from_checkpoint=os.path.join(self.folder, "checkpoint-5"))
+        self.check_decided([5, 10, 15, 20, 25], again.optimizer.param_groups[0]["lr"])
+        decided = [0.01] + [d["lr"] for d in self.counted("run")]
+        self.assertEqual(sorted(used), list(range(25)))
+        for step, rates in used.items():
+            for rate in rates:
+                self.assertAlmostEqual(rate, decided[step // 5] * min(1, step / 12), delta=1e-9, msg=step)
+
+    def test_a_daemon_that_is_away_near_the_end(self):
+        """What it missed is handed in when the training ends."""
+        from greedylr.transformers import GreedyLRCallback
+        from transformers import TrainerCallback
+        daemon = self.d
+
+        class Fail(TrainerCallback):
+            def on_step_begin(self, args, state, control, **kwargs):
+                if state.global_step == 12:
+                    daemon.kill()
+
+            def on_save(self, args, state, control, **kwargs):
+                if state.global_step == 20:
+                    daemon.start()
+        trainer = self.trainer(20, [GreedyLRCallback("run", self.url, patience=0, budget=0.5), Fail()])
+        trainer.train()
+        self.check_decided([5, 10, 15, 20], trainer.optimizer.param_groups[0]["lr"])
 
 
 @unittest.skipUnless(have("lightning") or have("pytorch_lightning"), "lightning is not installed")
@@ -118,6 +178,16 @@ class Lightning(Adapters):
             trainer = self.fit(folder, 4, lambda o: GreedyLR(o, "run", self.url, patience=0))
         self.check_decided([1, 2, 3, 4], trainer.optimizers[0].param_groups[0]["lr"])
 
+    def test_as_the_scheduler_that_resumes(self):
+        from greedylr import GreedyLR
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = self.fit(folder, 3, lambda o: GreedyLR(o, "run", self.url, patience=0))
+            path = os.path.join(folder, "third.ckpt")
+            trainer.save_checkpoint(path)
+            self.fit(folder, 5, lambda o: GreedyLR(o, "run", self.url, patience=0), checkpoint=path)
+            trainer = self.fit(folder, 6, lambda o: GreedyLR(o, "run", self.url, patience=0), checkpoint=path)
+        self.check_decided([1, 2, 3, 4, 5, 6], trainer.optimizers[0].param_groups[0]["lr"])
+
     def test_as_a_callback_that_resumes(self):
         from greedylr.lightning import GreedyLRCallback
         with tempfile.TemporaryDirectory() as folder:
@@ -127,6 +197,22 @@ class Lightning(Adapters):
             self.fit(folder, 5, callbacks=[GreedyLRCallback("run", self.url, patience=0)], checkpoint=path)
             trainer = self.fit(folder, 6, callbacks=[GreedyLRCallback("run", self.url, patience=0)], checkpoint=path)
         self.check_decided([4, 8, 12, 16, 20, 24], trainer.optimizers[0].param_groups[0]["lr"])
+
+    def test_a_daemon_that_is_away_near_the_end(self):
+        """What it missed is handed in when the training ends."""
+        from greedylr.lightning import Callback, GreedyLRCallback
+        daemon = self.d
+
+        class Fail(Callback):
+            def on_train_epoch_start(self, trainer, pl_module):
+                if trainer.current_epoch == 2:
+                    daemon.kill()
+
+            def on_train_end(self, trainer, pl_module):
+                daemon.start()
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = self.fit(folder, 4, callbacks=[Fail(), GreedyLRCallback("run", self.url, patience=0, budget=0.5)])
+        self.check_decided([4, 8, 12, 16], trainer.optimizers[0].param_groups[0]["lr"])
 
 
 @unittest.skipUnless(have("keras") or have("tensorflow"), "keras is not installed")
@@ -158,14 +244,16 @@ class Keras(Adapters):
 
 @needs("optax")
 class Optax(Adapters):
-    def test_injected_rates(self):
+    def fit(self, dtype, steps, place=lambda tree: tree):
+        """Trains with a report after each second step; returns the greedy, the last state, and how often the step was
+        compiled after the first two reports and at the end."""
         import jax
         import jax.numpy as jnp
         import optax
         from greedylr.optax import GreedyLR
         optimizer = optax.chain(optax.clip(1.0), optax.inject_hyperparams(optax.sgd)(learning_rate=0.01))
-        params, traced = jnp.zeros(4), []
-        state = optimizer.init(params)
+        params = place(jnp.zeros(4, dtype))
+        state = place(optimizer.init(params))
         greedy = GreedyLR("run", 0.01, self.url, patience=0)
 
         def loss(params):
@@ -173,14 +261,73 @@ class Optax(Adapters):
 
         @jax.jit
         def train(params, state):
-            traced.append(1)
             updates, state = optimizer.update(jax.grad(loss)(params), state)
             return optax.apply_updates(params, updates), state
-        for _ in range(5):
-            params, state = train(params, state)
+        compiled = []
+        for _ in range(steps):
+            for _ in range(2):
+                params, state = train(params, state)
             state = greedy.update(state, loss(params))
-        self.check_decided([1, 2, 3, 4, 5], float(optax.tree_utils.tree_get(state, "learning_rate")))
-        self.assertEqual(len(traced), 1)
+            compiled.append(train._cache_size())
+        return greedy, optax.tree_utils.tree_get(state, "learning_rate"), compiled
+
+    def test_injected_rates(self):
+        _, rate, compiled = self.fit("float32", 5)
+        self.check_decided([1, 2, 3, 4, 5], float(rate))
+        self.assertEqual(compiled, [1] * 5)
+
+    def test_arrays_that_are_bound_to_devices(self):
+        """With a rate that were not, the step would be compiled again."""
+        import jax
+        mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
+        everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        for job, place in (("a", jax.devices()[0]), ("b", everywhere)):
+            with self.subTest(job):
+                _, rate, compiled = self.fit("float32", 5, lambda tree: jax.device_put(tree, place))
+                self.assertTrue(rate.committed)
+                self.assertEqual(compiled, compiled[:1] * 5)
+                self.check_decided([1, 2, 3, 4, 5], float(rate))
+                self.d.ok("DELETE", "/v1/jobs/run")
+
+    def test_a_rate_of_few_bits(self):
+        """The optimizer's state has the type of the parameters: what it rounds off the rate is no mismatch."""
+        import jax.numpy as jnp
+        greedy, rate, compiled = self.fit("bfloat16", 5)
+        self.check_decided([1, 2, 3, 4, 5], greedy.rate)
+        self.assertEqual(rate, jnp.asarray(greedy.rate, rate.dtype))
+        self.assertEqual(compiled[1:], compiled[1:2] * 4)
+
+    def test_an_optimizer_without_a_rate(self):
+        import jax.numpy as jnp
+        import optax
+        from greedylr.optax import GreedyLR
+        greedy = GreedyLR("run", 0.01, self.url)
+        with self.assertRaisesRegex(ValueError, "opt_state: has no learning_rate; .*inject_hyperparams"):
+            greedy.update(optax.sgd(0.01).init(jnp.zeros(4)), 1.0)
+        self.assertEqual(self.counted("run"), [])
+
+    @needs("flax")
+    def test_an_optimizer_of_flax(self):
+        import jax.numpy as jnp
+        import optax
+        from flax import nnx
+        from greedylr.optax import GreedyLR
+        model = nnx.Linear(4, 1, rngs=nnx.Rngs(0))
+        optimizer = nnx.Optimizer(model, optax.inject_hyperparams(optax.sgd)(learning_rate=0.01), wrt=nnx.Param)
+        greedy, x = GreedyLR("run", 0.01, self.url, patience=0), jnp.arange(32.0).reshape(8, 4) / 32
+
+        def loss_of(model):
+            return jnp.mean((model(x)[:, 0] - x.sum(1)) ** 2)
+
+        @nnx.jit
+        def train(model, optimizer):
+            loss, gradient = nnx.value_and_grad(loss_of)(model)
+            optimizer.update(model, gradient)
+            return loss
+        for _ in range(5):
+            loss = train(model, optimizer)
+            optimizer.opt_state = greedy.update(optimizer.opt_state, loss)
+        self.check_decided([1, 2, 3, 4, 5], float(optax.tree_utils.tree_get(optimizer.opt_state, "learning_rate")[...]))
 
 
 if __name__ == "__main__":

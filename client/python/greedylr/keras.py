@@ -64,3 +64,9 @@ class GreedyLRCallback(keras.callbacks.Callback):
             self._offset, self._first_epoch = (last - epoch if epoch < last else 0), False
         self.model.optimizer.learning_rate = self.session.step(value, epoch + 1 + self._offset,
                                                                applied=[self._rate()])[0]
+
+    def on_train_end(self, logs: Optional[Dict[str, Any]] = None) -> None:
+        """Hands in what the daemon has missed."""
+        if self.session is not None and self.session.missed.items:
+            self.session.flush()
+            self.model.optimizer.learning_rate = self.session.lrs[0]

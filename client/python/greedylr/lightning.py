@@ -50,8 +50,10 @@ class GreedyLRCallback(Callback):
         self._training = True
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Validations after the training are not reported."""
+        """Hands in what the daemon has missed.  Validations after the training are not reported."""
         self._training = False
+        if self.scheduler is not None:
+            self.scheduler.flush()
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Reports."""

@@ -5,6 +5,9 @@
     opt_state = greedy.put(optimizer.init(params))             # a warm-up begins at another rate than lr
     ...
     opt_state = greedy.update(opt_state, validation_loss)      # between jitted steps; nothing is traced again
+
+With Flax: optimizer.opt_state = greedy.update(optimizer.opt_state, ...) of an nnx.Optimizer, and state.replace(
+opt_state=greedy.update(state.opt_state, ...)) of a TrainState.
 """
 from __future__ import annotations
 
@@ -65,11 +68,32 @@ class GreedyLR:
 
     def update(self, opt_state: Any, value: Any, step: Optional[int] = None, *, weight: float = 1.0) -> Any:
         """Reports a value (a number or an array of one element) and returns the optimizer state with the new rate."""
-        used = optax.tree_utils.tree_get(opt_state, "learning_rate")
-        self.session.step(value, step, weight=weight, applied=[float(used)])
+        used = self._in_use(opt_state)
+        held = float(numpy.asarray(self.rate, used.dtype))  # in bfloat16 far from the rate that was decided
+        self.session.step(value, step, weight=weight, applied=[self.rate if float(used) == held else float(used)])
         return self.put(opt_state)
 
     def put(self, opt_state: Any) -> Any:
         """The optimizer state with the rate to use now."""
-        used = jnp.asarray(optax.tree_utils.tree_get(opt_state, "learning_rate"))
-        return optax.tree_utils.tree_set(opt_state, learning_rate=jnp.asarray(self.rate, dtype=used.dtype))
+        new = _like(self._in_use(opt_state), self.rate)
+        held = optax.tree_utils.tree_get(opt_state, "learning_rate")
+        if hasattr(held, "set_value"):  # a Variable of flax.nnx is the place the rate is in
+            held.set_value(new)
+            return opt_state
+        return optax.tree_utils.tree_set(opt_state, learning_rate=new)
+
+    @staticmethod
+    def _in_use(opt_state: Any) -> Any:
+        held = optax.tree_utils.tree_get(opt_state, "learning_rate")
+        if held is None:
+            raise ValueError("opt_state: has no learning_rate; make the optimizer with optax.inject_hyperparams("
+                             "optax.sgd)(learning_rate=...), or whatever optax has for sgd")
+        return jnp.asarray(held.get_value() if hasattr(held, "get_value") else held)
+
+
+def _like(used: Any, rate: float) -> Any:
+    """The rate as an array of the type and on the devices of the one in use: with others a step is compiled again."""
+    new = numpy.asarray(rate, used.dtype)
+    if not getattr(used, "committed", False):
+        return jnp.asarray(new)
+    return jax.make_array_from_callback(new.shape, used.sharding, lambda index: new[index])

@@ -24,6 +24,15 @@ def _names(optimizer: Any) -> Optional[List[str]]:
     return [str(name) for name in names] if all(name is not None for name in names) else None
 
 
+def set_rates(optimizer: Any, rates: Sequence[float]) -> None:
+    """Gives the groups their rates; one that is a tensor stays the tensor it is, which compiled code may hold."""
+    for group, rate in zip(optimizer.param_groups, rates):
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
 class GreedyLR(ReduceLROnPlateau):
     """Learning rates from greedylrd.
 
@@ -149,7 +158,8 @@ class GreedyLR(ReduceLROnPlateau):
         metrics  the validation value of this rank: a number, or a tensor of one element.  A schedule by count does
                  without, but for shadows that look at it; what there is is recorded.
         epoch    the step's number (epoch, or iteration), 0 to 2**32 - 1, growing; None: the last one + 1, from 1.
-                 Give it where something else may call step twice for one evaluation: the second changes nothing.
+                 Give it where something else may call step twice for one evaluation, as Accelerate does in several
+                 processes for a scheduler that it prepared: the second changes nothing.
         weight   samples behind the value, for the mean over ranks; 0 for a rank that saw none.
         Raises, on every rank alike, GreedyLRError for a refusal and ValueError for something bad; the step has not
         been counted then.
@@ -170,11 +180,7 @@ class GreedyLR(ReduceLROnPlateau):
         return missing
 
     def _use(self, rates: Sequence[float]) -> None:
-        for group, rate in zip(self.optimizer.param_groups, rates):
-            if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        set_rates(self.optimizer, rates)
         self._last_lr = list(rates)
         self.last_epoch = self._session.last_step or 0
         decision = self._session.decision
