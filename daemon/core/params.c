@@ -208,6 +208,31 @@ int params_copy(void *dst, const void *src, const struct param_def *defs, size_t
     return ST_OK;
 }
 
+void params_bytes(const void *params, const struct param_def *defs, size_t n,
+                  void (*take)(void *arg, const void *bytes, size_t n), void *arg)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct param_value v = param_get(params, &defs[i]);
+
+        switch (defs[i].kind) {
+        case PARAM_F64: take(arg, &v.f64, sizeof(v.f64)); break;
+        case PARAM_U32: take(arg, &v.u32, sizeof(v.u32)); break;
+        case PARAM_BOOL: take(arg, &v.boolean, sizeof(v.boolean)); break;
+        case PARAM_WORD:
+        case PARAM_HASH: take(arg, v.word, strlen(v.word) + 1); break;
+        case PARAM_F64_LIST:
+        case PARAM_F64_VECTOR:
+            take(arg, &v.n, sizeof(v.n));
+            if (v.n) take(arg, v.list, v.n * sizeof(*v.list));
+            break;
+        case PARAM_U32_LIST:
+            take(arg, &v.n, sizeof(v.n));
+            if (v.n) take(arg, v.u32s, v.n * sizeof(*v.u32s));
+            break;
+        }
+    }
+}
+
 static int require(const char *policy, const struct param_def *def, struct error *err)
 {
     bool ranged = def->kind != PARAM_BOOL && def->kind != PARAM_WORD && def->kind != PARAM_HASH;

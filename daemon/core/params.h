@@ -85,6 +85,10 @@ int params_fill(const char *policy, void *params, uint64_t given, const void *de
 /* Deep copy into zeroed memory; ST_OUT_OF_MEMORY leaves dst cleared. */
 int params_copy(void *dst, const void *src, const struct param_def *defs, size_t n) WARN_UNUSED;
 
+/* Gives take the bytes of every row, in order: params of one table whose bytes are the same are equal. */
+void params_bytes(const void *params, const struct param_def *defs, size_t n,
+                  void (*take)(void *arg, const void *bytes, size_t n), void *arg);
+
 /* Frees the lists inside params, not params itself. */
 void params_clear(void *params, const struct param_def *defs, size_t n);
 

@@ -134,6 +134,36 @@ struct job_spec *spec_copy(const struct job_spec *spec)
     return copy;
 }
 
+void spec_bytes(const struct job_spec *spec, void (*take)(void *arg, const void *bytes, size_t n), void *arg)
+{
+#define TAKE(field) take(arg, &spec->field, sizeof(spec->field))
+    TAKE(policy);
+    TAKE(lr.n);
+    if (spec->lr.n) take(arg, spec->lr.v, spec->lr.n * sizeof(*spec->lr.v));
+    params_bytes(spec->params, spec->policy->params, spec->policy->n_params, take, arg);
+    TAKE(params_given);
+    TAKE(ramp.reports);
+    TAKE(ramp.start_factor);
+    TAKE(anneal.total_reports);
+    TAKE(anneal.fraction);
+    TAKE(anneal.fraction_given);
+    TAKE(ranks.world_size);
+    TAKE(ranks.quorum);
+    TAKE(ranks.reduce);
+    TAKE(ranks.deadline_ms);
+    TAKE(on_nonfinite);
+    TAKE(on_nonfinite_given);
+    TAKE(strict);
+    TAKE(learned);
+    TAKE(live);
+    TAKE(n_shadows);
+    for (uint32_t i = 0; i < spec->n_shadows; i++) {
+        take(arg, spec->shadows[i].name, strlen(spec->shadows[i].name) + 1);
+        spec_bytes(spec->shadows[i].spec, take, arg);
+    }
+#undef TAKE
+}
+
 int spec_set_param(struct job_spec *spec, size_t row, const struct param_value *value, struct error *err)
 {
     int rc = param_set(spec->params, &spec->policy->params[row], value, err);

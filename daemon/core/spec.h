@@ -77,6 +77,10 @@ struct job_spec *spec_new(const struct policy *policy);
 struct job_spec *spec_copy(const struct job_spec *spec);
 void spec_free(struct job_spec *spec);
 
+/* Gives take all that two specs may differ in, as bytes of this process (addresses are among them): specs
+ * whose bytes are the same are equal. */
+void spec_bytes(const struct job_spec *spec, void (*take)(void *arg, const void *bytes, size_t n), void *arg);
+
 /* Sets a policy parameter by its row and marks it as given.  Errors as param_set. */
 int spec_set_param(struct job_spec *spec, size_t row, const struct param_value *value,
                    struct error *err) WARN_UNUSED;

@@ -64,7 +64,7 @@ static struct job_series *add(struct job_series_set *set, const struct job *job)
 
     if (!s) return NULL;
     s->uid = job->uid;
-    memcpy(s->name, job->name, sizeof(s->name));
+    memcpy(s->name, job->name, strlen(job->name) + 1);
     HASH_ADD(hh, set->by_uid, uid, sizeof(s->uid), s);
     if (!s->hh.tbl) {
         free(s);

@@ -9,13 +9,14 @@
 #include "server/convert.h"
 #include "server/origin.h"
 #include "server/rounds.h"
+#include "server/specs.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct jobs {
     struct job *table;         /* by name */
+    struct specs *specs;       /* what is durable of them */
     struct job *idlest, *used; /* both ends of the order of use, which takes no memory to change */
     uint32_t resident_max;
     uint64_t snapshots; /* begun so far */
@@ -26,18 +27,22 @@ struct jobs *jobs_new(uint32_t resident_max)
 {
     struct jobs *jobs = calloc(1, sizeof(*jobs));
 
-    if (jobs) jobs->resident_max = resident_max;
-    return jobs;
+    if (!jobs) return NULL;
+    jobs->resident_max = resident_max;
+    jobs->specs = specs_new();
+    if (jobs->specs) return jobs;
+    free(jobs);
+    return NULL;
 }
 
-static void job_free(struct job *job)
+static void job_free(struct jobs *jobs, struct job *job)
 {
     rounds_drop(job);
     change_index_free(job->index);
     if (job->newest != job->durable) free(job->newest);
     free(job->durable);
     if (job->spec != job->durable_spec) spec_free(job->spec);
-    spec_free(job->durable_spec);
+    specs_release(jobs->specs, job->durable_spec);
     free(job);
 }
 
@@ -46,6 +51,7 @@ void jobs_free(struct jobs *jobs)
     if (!jobs) return;
     while (jobs->idlest)
         jobs_remove(jobs, jobs->idlest);
+    specs_free(jobs->specs);
     free(jobs);
 }
 
@@ -85,9 +91,18 @@ struct job *jobs_peek(struct jobs *jobs, const char *name)
     return job;
 }
 
+static struct job *job_new(const char *name)
+{
+    size_t len = strlen(name);
+    struct job *job = calloc(1, sizeof(*job) + len + 1);
+
+    if (job) memcpy(job->name, name, len);
+    return job;
+}
+
 struct job *jobs_add(struct jobs *jobs, const char *name, uint64_t uid, struct job_spec *spec)
 {
-    struct job *job = calloc(1, sizeof(*job));
+    struct job *job = job_new(name);
 
     if (!job) return NULL;
     job->newest = calloc(1, job_state_size(spec));
@@ -97,7 +112,6 @@ struct job *jobs_add(struct jobs *jobs, const char *name, uint64_t uid, struct j
     }
     job->uid = uid;
     job->spec = spec;
-    snprintf(job->name, sizeof(job->name), "%s", name);
     job_init(spec, job->newest);
     job->rounds_loaded = true; /* the store has none */
     if (job_insert(jobs, job)) return job;
@@ -115,13 +129,13 @@ void jobs_remove(struct jobs *jobs, struct job *job)
         job->oldest = change->job_next;
         change->job = NULL;
     }
-    job_free(job);
+    job_free(jobs, job);
 }
 
 /* A job from its row. */
-static int job_read(const struct store_job *row, struct job **out, struct error *err)
+static int job_read(struct jobs *jobs, const struct store_job *row, struct job **out, struct error *err)
 {
-    struct job *job = calloc(1, sizeof(*job));
+    struct job *job = job_new(row->name);
     ProtobufCMessage *effective = NULL;
     int rc;
 
@@ -133,10 +147,10 @@ static int job_read(const struct store_job *row, struct job **out, struct error 
         protobuf_c_message_free_unpacked(effective, NULL);
     }
     if (rc) goto err_damaged;
-    job->durable_spec = job->spec;
+    job->durable_spec = job->spec = specs_share(jobs->specs, job->spec);
     job->durable = job->newest = calloc(1, job_state_size(job->spec));
     if (!job->newest) {
-        job_free(job);
+        job_free(jobs, job);
         return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     }
     rc = job_state_decode(job->spec, row->state, row->state_len, job->newest, err);
@@ -144,12 +158,11 @@ static int job_read(const struct store_job *row, struct job **out, struct error 
     job->uid = row->uid;
     job->create_us = row->create_us;
     job->update_us = row->update_us;
-    memcpy(job->name, row->name, sizeof(job->name));
     *out = job;
     return 0;
 
 err_damaged:
-    job_free(job);
+    job_free(jobs, job);
     if (rc == ST_OUT_OF_MEMORY) return rc;
     err->status = ST_DATA_DAMAGED;
     return error_wrap(err, "job %s in the store", row->name);
@@ -170,13 +183,13 @@ int jobs_find(struct jobs *jobs, struct store_reader *reader, const char *name, 
     }
     rc = store_get_job(reader, name, &row, err);
     if (!rc) {
-        rc = job_read(&row, &job, err);
+        rc = job_read(jobs, &row, &job, err);
         store_job_clear(&row);
     }
     if (rc == ST_JOB_NOT_FOUND) return error_set(err, ST_JOB_NOT_FOUND, "job %s does not exist", name);
     if (rc) return rc;
     if (!job_insert(jobs, job)) {
-        job_free(job);
+        job_free(jobs, job);
         return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     }
     jobs_evict(jobs);
@@ -376,7 +389,20 @@ static void change_drop_row(struct change *change)
     }
 }
 
-void change_committed(struct change *change)
+/* Makes the change's spec the durable one, or an equal one that other jobs have. */
+static void keep_spec(struct jobs *jobs, struct change *change)
+{
+    struct job_spec *given = change->spec, *kept = specs_share(jobs->specs, given);
+    struct job *job = change->job;
+
+    specs_release(jobs->specs, job->durable_spec);
+    job->durable_spec = kept;
+    if (job->spec == given) job->spec = kept;
+    for (; change; change = change->job_next) /* and what was queued on it */
+        if (change->spec == given) change->spec = kept;
+}
+
+void change_committed(struct jobs *jobs, struct change *change)
 {
     struct job *job = change->job;
 
@@ -389,10 +415,7 @@ void change_committed(struct change *change)
     free(job->durable);
     job->durable = change->state;
     change->state = NULL;
-    if (job->durable_spec != change->spec) {
-        spec_free(job->durable_spec);
-        job->durable_spec = change->spec;
-    }
+    if (job->durable_spec != change->spec) keep_spec(jobs, change);
 }
 
 void change_failed(struct change *change)

@@ -69,7 +69,8 @@ struct job {
     UT_hash_handle hh;
     struct job *used_before, *used_after; /* least recently used first */
     uint64_t uid;
-    struct job_spec *spec, *durable_spec; /* the same object unless an update is queued */
+    struct job_spec *spec, *durable_spec; /* the same object unless an update is queued; the durable one may
+                                           * be other jobs', too */
     struct job_state *newest, *durable;   /* durable: NULL until the creation is */
     struct change *oldest, *last;         /* not folded yet */
     uint32_t unfolded;                    /* so many */
@@ -83,7 +84,7 @@ struct job {
     bool rounds_loaded;                   /* contributions in the store are in rounds, too */
     bool deleting;
     int64_t create_us, update_us;
-    char name[JOB_ID_MAX + 1];
+    char name[]; /* as long as it is */
 };
 
 struct jobs *jobs_new(uint32_t resident_max);
@@ -123,7 +124,7 @@ struct change *change_new_contribution(struct job *job);
 /* Takes note that change is queued: its state and spec are the job's newest from now on. */
 int change_queue(struct change *change, struct error *err) WARN_UNUSED;
 /* The change is durable: its state is shown from now on.  Waiters are told by the caller. */
-void change_committed(struct change *change);
+void change_committed(struct jobs *jobs, struct change *change);
 /* The change failed and so did everything queued after it: the job goes back to its durable state. */
 void change_failed(struct change *change);
 void change_wait(struct change *change, struct change_waiter *waiter);

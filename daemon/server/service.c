@@ -289,7 +289,7 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
         log_change(service, change);
         origin_unref(change->origin);
         change->origin = NULL;
-        change_committed(change);
+        change_committed(service->jobs, change);
         count_status(service, change, before);
         note_series(service, change);
         if (change->has_decision) {

@@ -349,7 +349,7 @@ static struct watched *watch_job(struct service *service, const struct job *job)
     if (!watched) return NULL;
     watched->uid = job->uid;
     watched->revision = job->durable->revision;
-    memcpy(watched->name, job->name, sizeof(watched->name));
+    memcpy(watched->name, job->name, strlen(job->name) + 1);
     HASH_ADD(hh, service->watched, uid, sizeof(watched->uid), watched);
     if (watched->hh.tbl) return watched;
     free(watched);

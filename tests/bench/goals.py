@@ -86,14 +86,15 @@ def fill(d, first, n, connection):
             raise RuntimeError("a report was refused: %r" % answer["results"][0])
 
 
-def memory(folder, jobs=80000):
-    d = daemon(folder)
+def memory(folder, jobs=200000, before_them=100000):
+    """Once there are so many that what is not folded yet, which takes memory up to a limit, has had its most."""
+    d = daemon(folder, "--resident-jobs", str(before_them + jobs))
     d.start()
     connection = d.connect()
-    fill(d, 0, 10000, connection)
+    fill(d, 0, before_them, connection)
     quiet(d, connection)
     before = status(d, "VmRSS")
-    fill(d, 10000, jobs, connection)
+    fill(d, before_them, jobs, connection)
     quiet(d, connection)
     per_job = (status(d, "VmRSS") - before) / jobs
     d.kill()

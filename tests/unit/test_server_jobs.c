@@ -41,7 +41,7 @@ static void teardown(void)
 {
     while (job->oldest) {
         struct change *c = job->oldest;
-        if (!c->committed) change_committed(c);
+        if (!c->committed) change_committed(jobs, c);
         forget(c);
     }
     job->durable_spec = job->spec;
@@ -175,7 +175,7 @@ static void commit_some(void)
 {
     for (uint32_t n = draw(30); n; n--) {
         struct change *c = first_pending();
-        if (c) change_committed(c);
+        if (c) change_committed(jobs, c);
     }
 }
 
