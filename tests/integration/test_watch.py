@@ -519,10 +519,11 @@ class Limits(WatchTest):
 class Ends(WatchTest):
     def unread(self, w):
         """Bytes that the kernel holds on the daemon's side of the connection."""
-        port = "%04X" % w.s.getsockname()[1]
+        # By both ports: connections of other tests that are in TIME-WAIT may have had the same one on their side.
+        ends = [":%04X" % port for port in (self.d.port, w.s.getsockname()[1])]
         with open("/proc/net/tcp") as f:
             for row in (line.split() for line in f):
-                if row[2].endswith(":" + port):
+                if row[1].endswith(ends[0]) and row[2].endswith(ends[1]):
                     return int(row[4].split(":")[0], 16)
         return 0
 
