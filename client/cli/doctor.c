@@ -3,6 +3,7 @@
 #include "cli/doctor.h"
 
 #include "cli/call.h"
+#include "cli/nearest.h"
 #include "cli/paper.h"
 #include "cli/run.h"
 #include "cli/text.h"
@@ -10,6 +11,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CHECK_ROOM 10
 #define DETAIL_AT  (6 + CHECK_ROOM + 2)
@@ -94,6 +96,31 @@ static bool check_address(struct doctor *d)
     return true;
 }
 
+/* ---- variables ---- */
+
+/* Nothing reads one that is mistyped, and what it was to say is not said. */
+static void check_variables(struct doctor *d)
+{
+    static const char prefix[] = "GREEDYLR_", *const known[] = {"URL", "TOKEN", "TOKEN_FILE", "CA_FILE",
+                                                                "INSECURE"};
+
+    for (char **at = environ; *at; at++) {
+        char name[NEAREST_MAX];
+        struct nearest nearest;
+
+        if (strncmp(*at, prefix, strlen(prefix))) continue;
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(*at + strlen(prefix), "="), *at + strlen(prefix));
+        nearest_begin(&nearest, name);
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+            nearest_offer(&nearest, known[i]);
+        const char *meant = nearest_word(&nearest);
+        if (meant && !strcmp(meant, name)) continue;
+        char remedy[160] = "Unset it; greedylr(1) lists those that are read, under ENVIRONMENT.";
+        if (meant) snprintf(remedy, sizeof(remedy), "Did you mean %s%s?", prefix, meant);
+        doctor_say(d, "variables", VERDICT_WARN, remedy, "%s%s: nothing reads it", prefix, name);
+    }
+}
+
 /* ---- all of them ---- */
 
 static const struct {
@@ -127,6 +154,7 @@ int run_doctor(const struct invocation *in)
     bool on = true;
     int rc;
 
+    check_variables(&d);
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         if (on)
             on = checks[i].look(&d);

@@ -6,6 +6,7 @@
 #include "core/spec.h"
 #include "rpc/json.h"
 #include "rpc/json_load.h"
+#include "rpc/nearest.h"
 #include "rpc/json_prepare.h"
 #include "rpc/time_text.h"
 #include "rpc/utf8.h"
@@ -296,52 +297,23 @@ const ProtobufCFieldDescriptor *json_field(const ProtobufCMessageDescriptor *des
     return NULL;
 }
 
-#define NAME_MAX_LEN 40
-
-/* Letters to change, add or leave out (Levenshtein); large for long names. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[NAME_MAX_LEN + 1], la = (unsigned)strnlen(a, NAME_MAX_LEN + 1), lb = (unsigned)strlen(b);
-
-    if (la > NAME_MAX_LEN || lb > NAME_MAX_LEN) return NAME_MAX_LEN;
-    for (unsigned j = 0; j <= lb; j++)
-        row[j] = j;
-    for (unsigned i = 1; i <= la; i++) {
-        unsigned diagonal = row[0];
-        row[0] = i;
-        for (unsigned j = 1; j <= lb; j++) {
-            unsigned best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[lb];
-}
-
 static int unknown_field(const ProtobufCMessageDescriptor *desc, const char *key, const struct path *path,
                          struct error *err)
 {
-    const char *nearest = NULL;
-    unsigned best = strlen(key) < 5 ? 2 : 3;
+    struct nearest nearest = {.word = key};
     struct buf known = {0};
 
     for (unsigned i = 0; i < desc->n_fields; i++) {
         const char *name = desc->fields[i].name;
-        unsigned d = distance(key, name);
-        if (d < best) {
-            best = d;
-            nearest = name;
-        }
+        nearest_offer(&nearest, name);
         buf_printf(&known, "%s%s", i ? ", " : "", name);
     }
     char *list = buf_take(&known, NULL);
-    int rc =
-        nearest ? error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; did you mean %s?", path->text, nearest)
-        : list  ? error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; known here: %s", path->text,
-                           *list ? list : "none")
-                : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    int rc = nearest.found ? error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; did you mean %s?",
+                                       path->text, nearest.found)
+             : list        ? error_set(err, ST_FIELD_UNKNOWN, "%s: unknown field; known here: %s", path->text,
+                                *list ? list : "none")
+                           : error_set(err, ST_OUT_OF_MEMORY, "out of memory");
     free(list);
     return rc;
 }

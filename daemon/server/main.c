@@ -309,6 +309,21 @@ static int open_model(const struct options *o, struct learned_model *model, stru
     return 0;
 }
 
+static void warn_strays(void)
+{
+    struct option_stray stray;
+
+    for (size_t at = 0; options_stray(&at, &stray);) {
+        char name[128], note[160] = "there is no such option; greedylrd --help lists those that are";
+
+        snprintf(name, sizeof(name), "%.*s", stray.len, stray.name);
+        if (*stray.meant)
+            snprintf(note, sizeof(note), "there is no such option; did you mean %s?", stray.meant);
+        log_event(LOG_WARNING, "variable_ignored",
+                  (struct log_field[]){log_str("variable", name), log_str("note", note), log_end()});
+    }
+}
+
 /* --check-config: what can be refused without touching the data directory. */
 static int check_config(struct daemon *d)
 {
@@ -486,6 +501,7 @@ int main(int argc, char **argv)
         if (inspect_backup(d.options.backup[0], d.options.backup[1], stdout, &err)) code = refuse(&err);
     } else {
         log_open(d.options.log_level, d.options.log_format);
+        warn_strays();
         if (d.options.check_config) {
             code = check_config(&d);
         } else {

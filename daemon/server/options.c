@@ -1,6 +1,7 @@
 /* The table, and what walks it. */
 #include "server/options.h"
 
+#include "rpc/nearest.h"
 #include "server/listen.h"
 
 #include <arpa/inet.h>
@@ -331,6 +332,15 @@ static const struct row *find_row(const char *flag, size_t len)
     return NULL;
 }
 
+static const struct row *row_near(const char *flag)
+{
+    struct nearest nearest = {.word = flag};
+
+    for (size_t i = 0; i < ROWS; i++)
+        nearest_offer(&nearest, rows[i].flag);
+    return nearest.found ? find_row(nearest.found, strlen(nearest.found)) : NULL;
+}
+
 static void drop_text(char **text)
 {
     free(*text);
@@ -359,6 +369,47 @@ static int parse_environment(struct options *o, struct error *err)
         if (value && *value && set_row(o, &rows[i], name, value, err)) return (int)err->status;
     }
     return 0;
+}
+
+bool options_stray(size_t *at, struct option_stray *out)
+{
+    const size_t prefix = strlen(ENV_PREFIX);
+
+    for (; environ[*at]; ++*at) {
+        const char *name = environ[*at];
+        char flag[64];
+        size_t n = 0;
+
+        if (strncmp(name, ENV_PREFIX, prefix)) continue;
+        for (; name[prefix + n] && name[prefix + n] != '=' && n + 1 < sizeof(flag); n++)
+            flag[n] = (char)(name[prefix + n] == '_' ? '-' : tolower((unsigned char)name[prefix + n]));
+        flag[n] = '\0';
+        const struct row *row = row_near(flag);
+        if (row && row->kind != KIND_TASK)
+            env_name(row, out->meant, sizeof(out->meant));
+        else
+            *out->meant = '\0';
+        out->name = name;
+        out->len = (int)strcspn(name, "=");
+        if (!strncmp(name, out->meant, (size_t)out->len) && !out->meant[out->len]) continue;
+        ++*at;
+        return true;
+    }
+    return false;
+}
+
+static int refuse_flag(const char *flag, size_t len, struct error *err)
+{
+    char name[64] = "";
+    const struct row *row;
+
+    if (len > 2 && len < sizeof(name)) snprintf(name, sizeof(name), "%.*s", (int)len - 2, flag + 2);
+    row = !strncmp(flag, "--", 2) ? row_near(name) : NULL;
+    if (row)
+        return error_set(err, ST_CONFIG_INVALID, "%s: there is no such option; did you mean --%s?", flag,
+                         row->flag);
+    return error_set(err, ST_CONFIG_INVALID, "%s: there is no such %s", flag,
+                     *flag == '-' ? "option" : "argument");
 }
 
 /* The value of a flag, and those behind it where it takes several. */
@@ -390,9 +441,7 @@ static int parse_flags(struct options *o, int argc, char **argv, struct error *e
         int used;
 
         if (!strcmp(flag, "-h")) row = find_row("help", 4);
-        if (!row)
-            return error_set(err, ST_CONFIG_INVALID, "%s: there is no such %s", flag,
-                             *flag == '-' ? "option" : "argument");
+        if (!row) return refuse_flag(flag, len, err);
         snprintf(source, sizeof(source), "--%s", row->flag);
         if (flag[len] == '=') value = flag + len + 1;
         if (!row->argument && !value) value = "true";

@@ -59,6 +59,15 @@ struct options {
 int options_parse(struct options *options, int argc, char **argv, struct error *err) WARN_UNUSED;
 void options_free(struct options *options);
 
+/* A variable of the environment that begins like those of options and is none. */
+struct option_stray {
+    const char *name; /* not terminated by '\0' */
+    int len;
+    char meant[64]; /* the variable that is nearest; "": none is near */
+};
+/* The next one from *at on, which is 0 at first; false: there are no more. */
+bool options_stray(size_t *at, struct option_stray *out) WARN_UNUSED;
+
 void options_help(FILE *out);
 /* "flag = value" lines of what is in force, for --check-config. */
 void options_print(const struct options *options, FILE *out);

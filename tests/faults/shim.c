@@ -1,7 +1,7 @@
 /* A library to preload into a whole daemon, which fails what the test asks for while the daemon runs:
  * allocations, descriptors, and the wall clock.
  *
- * GREEDYLRD_FAULTS names a file of sizeof(struct control) bytes that both map; tests/integration/faults.py
+ * FAULTS_CONTROL names a file of sizeof(struct control) bytes that both map; tests/integration/faults.py
  * has the same layout.  Until the test writes to it nothing happens.  What the daemon asks for is counted
  * while it is armed, so that a test can go through every call one after the other.  The monotonic clock is
  * never touched.  Built with FAULTS_NO_MALLOC for sanitizers, whose own allocator must stay. */
@@ -44,7 +44,7 @@ static struct control *control;
 
 __attribute__((constructor)) static void begin(void)
 {
-    const char *path = getenv("GREEDYLRD_FAULTS");
+    const char *path = getenv("FAULTS_CONTROL");
     int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC) : -1;
     void *at =
         fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(struct control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -33,7 +33,7 @@ class FaultyDaemon(Daemon):
         os.ftruncate(fd, SIZE)
         self.map = mmap.mmap(fd, SIZE)
         os.close(fd)
-        env = dict(env or {}, GREEDYLRD_FAULTS=self.control, LD_PRELOAD=LIBRARY)
+        env = dict(env or {}, FAULTS_CONTROL=self.control, LD_PRELOAD=LIBRARY)
         options = os.environ.get("ASAN_OPTIONS", "")
         env["ASAN_OPTIONS"] = (options + ":" if options else "") + "verify_asan_link_order=0"
         super().__init__(*flags, env=env, **more)

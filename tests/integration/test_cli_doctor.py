@@ -2,6 +2,7 @@
 import http.server
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import unittest
 from auth_help import Token
 from certificates import Authority
 from faults import FaultyDaemon
-from harness import BINARY, Daemon, wait_until
+from harness import BINARY, ROOT, Daemon, wait_until
 from terminal import Terminal
 from cli_help import run
 from test_tls import SecureDaemon
@@ -76,6 +77,20 @@ class Reach(DoctorTest):
             self.assertEqual(t.ended(), 0)
             self.assertIn(b"\x1b[32mok  \x1b[0m", t.raw)
         self.assertIn("csv", run("doctor", "-o", "csv", GREEDYLR_URL=url).stderr)
+
+    def test_variables(self):
+        url = "http://127.0.0.1:%d" % self.daemon().port
+        for name, remedy in (("GREEDYLR_TOKEN_FIEL", "Did you mean GREEDYLR_TOKEN_FILE?"), ("GREEDYLR_COLOUR", "greedylr(1)")):
+            found = self.doctor(url, code=0, **{name: "secret"})
+            self.assertEqual(list(found), ["variables"] + CHECKS)
+            status, detail, said = found["variables"]
+            self.assertEqual((status, detail), ("warn", name + ": nothing reads it"))
+            self.assertIn(remedy, said)
+        with open(os.path.join(ROOT, "client", "cli", "greedylr.1")) as f:
+            known = set(re.findall(r"^\.It Ev (GREEDYLR_\w+)", f.read(), re.M))
+        self.assertEqual(len(known), 5)
+        for name in known - {"GREEDYLR_URL"}:
+            self.assertNotIn("variables", self.doctor(url, code=0, **{name: ""}), name)
 
     def test_nobody_there(self):
         found = self.doctor("http://127.0.0.1:1", code=1)

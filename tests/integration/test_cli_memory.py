@@ -24,7 +24,7 @@ class Memory(CliTest):
                     where, kind = faults.POINT[field]
                     struct.pack_into(kind, control, base + where, value)
                 r = subprocess.run([GREEDYLR, *args], capture_output=True, timeout=60,
-                                   env=environment(GREEDYLR_URL=self.url, LD_PRELOAD=faults.LIBRARY, GREEDYLRD_FAULTS=file.name))
+                                   env=environment(GREEDYLR_URL=self.url, LD_PRELOAD=faults.LIBRARY, FAULTS_CONTROL=file.name))
                 calls, hits = (struct.unpack_from(faults.POINT[f][1], control, base + faults.POINT[f][0])[0] for f in ("calls", "hits"))
         return r.returncode, r.stdout, r.stderr, calls, hits
 

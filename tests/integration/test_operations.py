@@ -101,6 +101,25 @@ class Options(unittest.TestCase):
         self.assertEqual(r.returncode, 2)
         self.assertIn("GREEDYLRD_MAX_BODY", r.stderr)
 
+    def test_mistyped(self):
+        for args, meant in (("--listne", "--listen"), ("--datadir=x", "--data-dir"), ("--frobnicate", None), ("--", None)):
+            r = run(args, "1", "--data-dir", NEVER)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn("%s: there is no such option%s\n" % (args, "; did you mean %s?" % meant if meant else ""), r.stderr)
+        for name, meant in (("GREEDYLRD_LISTNE", "GREEDYLRD_LISTEN"), ("GREEDYLRD_DATADIR", "GREEDYLRD_DATA_DIR"),
+                            ("GREEDYLRD_max_body", "GREEDYLRD_MAX_BODY"), ("GREEDYLRD_CHECK_CONFIG", None),
+                            ("GREEDYLRD_", None), ("GREEDYLRD_" + 99 * "X", None)):
+            r = run("--check-config", "--data-dir", NEVER, env={name: "secret", "GREEDYLRD_MAX_BODY": "32K"})
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertEqual(r.stderr.count("\n"), 1, r.stderr)
+            self.assertIn('level=warning event=variable_ignored variable=%s note="there is no such option; %s' %
+                          (name, "did you mean %s?" % meant if meant else "greedylrd --help lists"), r.stderr)
+            self.assertNotIn("secret", r.stderr)
+        known = {"GREEDYLRD_" + f.upper().replace("-", "_"): "" for f in self.flags()
+                 if f not in ("backup", "check", "check-config", "version", "help")}
+        r = run("--check-config", "--data-dir", NEVER, env=known)
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+
     def test_check_config(self):
         flags = set(self.flags()) - {"backup", "check", "check-config", "version", "help"}
         r = run("--check-config", "--data-dir", NEVER)
