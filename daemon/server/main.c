@@ -42,6 +42,7 @@ enum { EXIT_CLEAN = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_DATA = 3, EXIT_NEW
 #define DRAIN_MAX_MS  20000
 /* For a request that is on its way; a connection that says nothing is not waited for longer. */
 #define DRAIN_ASKED_MS 1000
+#define STATUS_MS      1000
 #define FATAL_MS       100 /* for the answers that say the outcome is unknown */
 
 struct daemon {
@@ -56,7 +57,7 @@ struct daemon {
     struct api *api;
     struct http_server *http;
     uv_signal_t term, interrupt, hangup;
-    uv_timer_t drain, watchdog;
+    uv_timer_t drain, watchdog, status;
     uint64_t drain_start;
     bool draining;
     int exit_code;
@@ -85,12 +86,32 @@ static int refuse(const struct error *err)
 
 static void close_timers(struct daemon *d)
 {
-    uv_handle_t *handles[] = {(uv_handle_t *)&d->term, (uv_handle_t *)&d->interrupt,
-                              (uv_handle_t *)&d->hangup, (uv_handle_t *)&d->drain,
-                              (uv_handle_t *)&d->watchdog};
+    uv_handle_t *handles[] = {(uv_handle_t *)&d->term,     (uv_handle_t *)&d->interrupt,
+                              (uv_handle_t *)&d->hangup,   (uv_handle_t *)&d->drain,
+                              (uv_handle_t *)&d->watchdog, (uv_handle_t *)&d->status};
 
     for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
         uv_close(handles[i], NULL);
+}
+
+/* What systemctl status shows, looked at as often as it may change. */
+static void say_status(const struct daemon *d)
+{
+    struct error err;
+
+    if (d->draining)
+        sd_status("stopping: %zu requests are to be answered", http_server_in_flight(d->http));
+    else if (service_writable(d->service, &err))
+        sd_status("refusing writes: %s", err.message);
+    else if (service_is_shedding(d->service))
+        sd_status("refusing new load: more memory in use than --max-memory allows");
+    else
+        sd_status("serving on %s", http_server_address(d->http));
+}
+
+static void on_status(uv_timer_t *timer)
+{
+    say_status(timer->data);
 }
 
 static void on_service_stopped(void *arg)
@@ -114,6 +135,8 @@ static void on_drain_tick(uv_timer_t *timer)
     if (http_server_in_flight(d->http) && since < DRAIN_MAX_MS) return;
     if (http_server_asked(d->http) && since < DRAIN_ASKED_MS) return;
     uv_timer_stop(timer);
+    uv_timer_stop(&d->status);
+    sd_status("stopping: closing the store");
     http_server_close(d->http, on_http_closed, d);
 }
 
@@ -127,6 +150,7 @@ static void drain(struct daemon *d)
     api_drain(d->api);
     service_release(d->service);
     http_server_quiesce(d->http);
+    say_status(d);
     uv_timer_start(&d->drain, on_drain_tick, 0, DRAIN_TICK_MS);
 }
 
@@ -210,6 +234,8 @@ static void on_fatal(void *arg, const struct error *err)
     struct daemon *d = arg;
 
     log_event(LOG_ERROR, "store_failed", (struct log_field[]){log_str("error", err->message), log_end()});
+    uv_timer_stop(&d->status);
+    sd_status("failed: %s", err->message);
     uv_timer_start(&d->drain, on_fatal_end, FATAL_MS, 0);
 }
 
@@ -412,6 +438,8 @@ static void start_signals(struct daemon *d)
     uv_timer_init(&d->loop, &d->drain);
     d->drain.data = d;
     uv_timer_init(&d->loop, &d->watchdog);
+    uv_timer_init(&d->loop, &d->status);
+    d->status.data = d;
     uint64_t interval = sd_watchdog_interval_ms();
     if (interval) uv_timer_start(&d->watchdog, on_watchdog, interval, interval);
 }
@@ -435,6 +463,7 @@ static void announce(const struct daemon *d)
                   log_str("version", GREEDYLRD_VERSION), log_str("listen", address),
                   log_bool("tls", http_server_tls(d->http)), log_str("data_dir", d->options.data_dir),
                   log_u64("jobs", store_job_count(d->store)), log_bool("tokens", d->auth), log_end()});
+    say_status(d);
     sd_ready();
 }
 
@@ -455,8 +484,10 @@ static int run(struct daemon *d)
         return refuse(&err);
     if (uv_loop_init(&d->loop)) return EXIT_RUNTIME;
     start_signals(d);
+    sd_status("opening %s", d->options.data_dir);
     if (start_parts(d, &err)) _exit(refuse(&err)); /* threads may run; nothing was promised yet */
     announce(d);
+    uv_timer_start(&d->status, on_status, STATUS_MS, STATUS_MS);
     warn_no_tokens(d);
     uv_run(&d->loop, UV_RUN_DEFAULT);
 
@@ -475,6 +506,7 @@ static int run(struct daemon *d)
         return EXIT_RUNTIME;
     }
     if (uv_loop_close(&d->loop)) abort(); /* a handle was forgotten */
+    sd_status("stopped");
     log_settle(true);
     log_event(LOG_INFO, "stopped", NULL);
     return EXIT_CLEAN;

@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
@@ -22,12 +23,16 @@ void sd_stopping(void)
 
 void sd_status(const char *fmt, ...)
 {
-    char text[256] = "STATUS=";
+    static char said[512];
+    char text[sizeof(said)] = "STATUS=";
     va_list args;
 
     va_start(args, fmt);
     vsnprintf(text + 7, sizeof(text) - 7, fmt, args);
     va_end(args);
+    text[strcspn(text, "\n")] = '\0'; /* what is behind would be other variables */
+    if (!strcmp(text, said)) return;
+    memcpy(said, text, sizeof(said));
     (void)sd_notify(0, text);
 }
 

@@ -9,7 +9,7 @@
 
 void sd_ready(void);
 void sd_stopping(void);
-/* One line for people (systemctl status). */
+/* One line for people (systemctl status), cut at a newline; said again only once it differs.  One thread. */
 void sd_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* How often to call sd_alive, in milliseconds (half of WatchdogSec); 0: never. */

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -247,6 +248,27 @@ class FullDisk(unittest.TestCase):
         self.d = Daemon("--log-level", "error", data=at)
         self.addCleanup(self.d.close)
         self.d.start()
+
+    def test_the_service_manager_is_told(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(os.path.join(folder, "notify"))
+            notify.settimeout(20)
+            self.d.stop()
+            self.d.env["NOTIFY_SOCKET"] = notify.getsockname()
+            self.d.start()
+            said = []
+
+            def wait(beginning):
+                while not said or not said[-1].startswith("STATUS=" + beginning):
+                    said.append(notify.recv(4096).decode())
+            try:
+                wait("serving on ")
+            except TimeoutError:
+                self.skipTest("built without libsystemd")
+            self.fill(0)
+            wait("refusing writes: ")
+            os.truncate(os.path.join(self.at, "ballast"), 0)
+            wait("serving on ")
 
     def fill(self, step, rates=None):
         """Until reports of job x are refused; the last step that was taken.  Appends the rates answered to rates."""

@@ -556,6 +556,25 @@ class Sockets(unittest.TestCase):
             except TimeoutError:
                 pass
             self.assertTrue(any("STOPPING=1" in s for s in seen), seen)
+            said = [s for s in seen if s.startswith("STATUS=")]
+            self.assertEqual(said, ["STATUS=opening " + d.data, "STATUS=serving on 127.0.0.1:%d" % d.port,
+                                    "STATUS=stopping: 0 requests are to be answered",
+                                    "STATUS=stopping: closing the store", "STATUS=stopped"])
+            self.assertLess(seen.index(said[1]), seen.index("READY=1"))
+
+
+    def test_status_of_trouble(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(os.path.join(folder, "notify"))
+            notify.settimeout(20)
+            d = Daemon("--max-memory", "1M", env={"NOTIFY_SOCKET": os.path.join(folder, "notify")})
+            self.addCleanup(d.close)
+            d.start()
+            try:
+                while not notify.recv(4096).startswith(b"STATUS=refusing new load: more memory in use"):
+                    pass
+            except TimeoutError:
+                self.skipTest("built without libsystemd")
 
 
 class Systemd(unittest.TestCase):
