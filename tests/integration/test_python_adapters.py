@@ -304,7 +304,22 @@ class Optax(Adapters):
         greedy = GreedyLR("run", 0.01, self.url)
         with self.assertRaisesRegex(ValueError, "opt_state: has no learning_rate; .*inject_hyperparams"):
             greedy.update(optax.sgd(0.01).init(jnp.zeros(4)), 1.0)
+        injected = optax.inject_hyperparams(optax.sgd)
+        for several in (injected(learning_rate=optax.constant_schedule(0.01)),
+                        optax.chain(injected(learning_rate=0.01), injected(learning_rate=0.1))):
+            with self.assertRaisesRegex(ValueError, "opt_state: has several learning_rate, or a schedule of them"):
+                greedy.update(several.init(jnp.zeros(4)), 1.0)
         self.assertEqual(self.counted("run"), [])
+
+    def test_a_loss_in_an_array(self):
+        import jax.numpy as jnp
+        import optax
+        from greedylr.optax import GreedyLR
+        greedy = GreedyLR("run", 0.01, self.url, patience=0)
+        state = optax.inject_hyperparams(optax.sgd)(learning_rate=0.01).init(jnp.zeros(4))
+        for loss in (jnp.full((1, 1), 3.0), jnp.full(1, 2.0, jnp.bfloat16)):
+            state = greedy.update(state, loss)
+        self.assertEqual(self.values("run"), [(1, 3.0), (2, 2.0)])
 
     @needs("flax")
     def test_an_optimizer_of_flax(self):

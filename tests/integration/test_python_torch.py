@@ -130,13 +130,18 @@ class Torch(RunTest):
         self.assertAlmostEqual(float(rate), 0.1 / 0.8 / 0.8, places=6)
         self.assertFalse(scheduler.last_decision["applied_mismatch"])
 
-    def test_a_loss_with_its_gradient(self):
-        """As a training step leaves it.  Newer versions warn where such a tensor becomes a number."""
+    def test_values_of_one_element(self):
+        """Newer versions warn of one with a gradient as a training step leaves it, and NumPy of one in an array."""
+        import numpy
         scheduler = greedylr.GreedyLR(self.optimizer(), "a", self.url)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            scheduler.step(2 * self.torch.ones(1, requires_grad=True).sum())
-        self.assertEqual(scheduler.last_decision["value"], 2)
+            for value in (2 * self.torch.ones(1, requires_grad=True), self.torch.tensor(2, dtype=self.torch.bfloat16),
+                          numpy.full((1, 1), 2.0, numpy.float32), numpy.float16(2)):
+                scheduler.step(value)
+                self.assertEqual(scheduler.last_decision["value"], 2)
+        with self.assertRaises((ValueError, RuntimeError)):
+            scheduler.step(self.torch.ones(2))
 
     def test_where_the_ranks_tensors_travel(self):
         """Sharded and offloading optimizers show parameters on the CPU, or none, whatever the backend moves."""

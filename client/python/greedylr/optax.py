@@ -75,20 +75,19 @@ class GreedyLR:
 
     def put(self, opt_state: Any) -> Any:
         """The optimizer state with the rate to use now."""
-        new = _like(self._in_use(opt_state), self.rate)
-        held = optax.tree_utils.tree_get(opt_state, "learning_rate")
-        if hasattr(held, "set_value"):  # a Variable of flax.nnx is the place the rate is in
-            held.set_value(new)
-            return opt_state
-        return optax.tree_utils.tree_set(opt_state, learning_rate=new)
+        return optax.tree_utils.tree_set(opt_state, learning_rate=_like(self._in_use(opt_state), self.rate))
 
     @staticmethod
     def _in_use(opt_state: Any) -> Any:
-        held = optax.tree_utils.tree_get(opt_state, "learning_rate")
-        if held is None:
+        try:
+            used = optax.tree_utils.tree_get(opt_state, "learning_rate")
+        except KeyError:
+            raise ValueError("opt_state: has several learning_rate, or a schedule of them; inject one, and a "
+                             "number") from None
+        if used is None:
             raise ValueError("opt_state: has no learning_rate; make the optimizer with optax.inject_hyperparams("
                              "optax.sgd)(learning_rate=...), or whatever optax has for sgd")
-        return jnp.asarray(held.get_value() if hasattr(held, "get_value") else held)
+        return jnp.asarray(used)
 
 
 def _like(used: Any, rate: float) -> Any:

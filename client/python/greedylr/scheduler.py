@@ -49,6 +49,8 @@ class GreedyLR(ReduceLROnPlateau):
     optimizer     anything with param_groups.  Initial rates are the groups' "initial_lr" where they have one (it is
                   set here, and is in the optimizer's checkpoint), else their "lr".  Names of groups ("name") go to the
                   job, and a restart may then build the groups in another order.
+                  A rate that is a tensor is filled with the new one: compiled steps and captured graphs see it, and
+                  nothing is compiled again, as it is for a number.
     job           id of the job, the same in every restart of the run: 1 to 128 of A-Z a-z 0-9 . _ -
     url           of the daemon, or a Client; None: GREEDYLR_URL, else http://127.0.0.1:8571.
     policy        what moves the rates where it is not GreedyLR, with its settings, {"cosine_annealing": {"t_max":

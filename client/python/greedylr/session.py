@@ -138,8 +138,8 @@ class Session:
              applied: Optional[Sequence[float]] = None) -> List[float]:
         """Reports a value and returns the rates to use from now on, one per group; the same on every rank.
 
-        value    anything float() takes; a tensor of one element does.  None, only where the policy counts reports and
-                 no shadow looks at values: a NaN is reported, since a report has to have one.
+        value    anything float() takes, or an array or tensor of one element.  None, only where the policy counts
+                 reports and no shadow looks at values: a NaN is reported, since a report has to have one.
         step     0 to 2**32 - 1; None: the last one + 1, the first is 1.  One that was reported before gets the
                  recorded decision and changes nothing.  Every rank gives the same.
         weight   samples behind the value, at least 0; a rank with 0 does not count (with rounds: above 0).
@@ -192,7 +192,7 @@ class Session:
             if not (math.isfinite(heavy) and heavy >= 0) or (self.rounds and ranks.size > 1 and heavy == 0):
                 raise ValueError(f"weight: must be a finite number of samples, at least 0 (with rounds above 0), "
                                  f"got {weight!r}")
-            plain = value.detach() if hasattr(value, "detach") else value  # a loss with a gradient; torch warns of those
+            plain = value.item() if hasattr(value, "item") else value  # NumPy and JAX refuse float() of one in an array
             given = self.run_spec.absent_value() if value is None else float(plain)
             return {"step": at, "value": given, "weight": heavy}
         except Exception as error:
