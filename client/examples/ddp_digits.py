@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains a small network on handwritten digits in several processes, with learning rates from greedylrd.
 
-    torchrun --nproc-per-node 2 client/examples/ddp_digits.py --job digits --url http://127.0.0.1:8571
+    torchrun --nproc_per_node 2 client/examples/ddp_digits.py --job digits --url http://127.0.0.1:8571
 
 Each process trains and validates on its share; GreedyLR combines the validation losses, so that all of them hold the
 same rate.  A restart with --resume goes back to a checkpoint, and takes the daemon's job back to it.

@@ -160,7 +160,6 @@ class Gpu(RunTest):
 
     @needs("transformers")
     def test_ranks_of_the_trainer(self):
-        """With the optimizer from the checkpoint, which Transformers does not load in several processes on CPUs."""
         with tempfile.TemporaryDirectory() as folder:
             self.ranks(TRAINER, 2, folder, self.url)
         self.assertEqual([d["attempt"] for d in self.decided(range(5, 26, 5))], [0, 0, 1, 1, 1])

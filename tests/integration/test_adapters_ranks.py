@@ -22,6 +22,7 @@ def say(trained, rate):
 TRAINER = SAY + """
 import torch
 from transformers import Trainer, TrainingArguments
+from greedylr import GreedyLR
 from greedylr.transformers import GreedyLRCallback
 
 class Line(torch.nn.Module):
@@ -33,23 +34,30 @@ class Line(torch.nn.Module):
     def forward(self, x, labels=None):
         return {"loss": ((self.line(x)[:, 0] - labels) ** 2).mean()}
 
+# Transformers loads the optimizer of a checkpoint to the device cpu:0, and torch knows cpu alone.
+torch.serialization.register_package(0, lambda _: None, lambda storage, place: storage if place == "cpu:0" else None)
+as_scheduler = "as the scheduler" in sys.argv
 rows = [{"x": x, "labels": x.sum()} for x in torch.randn(64, 4, generator=torch.Generator().manual_seed(1))]
 for steps, resume in ((20, None), (25, os.path.join(folder, "checkpoint-10"))):
     args = TrainingArguments(folder, max_steps=steps, learning_rate=0.01, eval_strategy="steps", eval_steps=5, save_steps=5,
                              lr_scheduler_type="constant", per_device_train_batch_size=8, report_to=[], ddp_backend="gloo",
-                             use_cpu=not torch.cuda.is_available(), label_names=["labels"], prediction_loss_only=True)
-    trainer = Trainer(Line(), args, train_dataset=rows, eval_dataset=rows,
-                      callbacks=[GreedyLRCallback("run", url, patience=0)])
+                             use_cpu=not torch.cuda.is_available(), label_names=["labels"], prediction_loss_only=True,
+                             metric_for_best_model="loss")
+    model, optimizers, callbacks = Line(), (None, None), []
+    if as_scheduler:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        optimizers = optimizer, GreedyLR(optimizer, "run", url, patience=0)
+    else:
+        callbacks = [GreedyLRCallback("run", url, patience=0)]
+    trainer = Trainer(model, args, train_dataset=rows, eval_dataset=rows, callbacks=callbacks, optimizers=optimizers)
     trainer.train(resume_from_checkpoint=resume)
-    if resume is None and args.process_index == 0 and not torch.cuda.is_available():
-        os.remove(os.path.join(folder, "checkpoint-10", "optimizer.pt"))  # it asks for a device cpu:0, and torch has none
-    torch.distributed.barrier()
     say(trainer.state.global_step, trainer.optimizer.param_groups[0]["lr"])
 """
 
 LIGHTNING = SAY + """
 import torch
 import lightning.pytorch as pl
+from greedylr import GreedyLR
 from greedylr.lightning import GreedyLRCallback
 
 class Line(pl.LightningModule):
@@ -68,15 +76,21 @@ class Line(pl.LightningModule):
         self.log("val_loss", self.loss(batch))  # each process has its own
 
     def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.01)
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.01)
+        if not as_scheduler:
+            return optimizer
+        scheduler = GreedyLR(optimizer, "run", url, patience=0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val_loss"}}
 
+as_scheduler = "as the scheduler" in sys.argv
 rows = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
 path = os.path.join(folder, "third.ckpt")
 for epochs, resume in ((3, None), (6, path)):
     data = torch.utils.data.DataLoader(rows, 8)
     trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", devices=2, strategy="ddp", logger=False,
                          default_root_dir=folder, enable_progress_bar=False, enable_model_summary=False,
-                         enable_checkpointing=False, callbacks=[GreedyLRCallback("run", url, patience=0)])
+                         enable_checkpointing=False,
+                         callbacks=[] if as_scheduler else [GreedyLRCallback("run", url, patience=0)])
     trainer.fit(Line(), data, data, ckpt_path=resume)
     if resume is None:
         trainer.save_checkpoint(path)
@@ -155,12 +169,12 @@ class Ranks(RunTest):
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
 
-    def said(self, script, **more):
+    def said(self, script, *arguments):
         """Runs it in two processes, started as a launcher would; what they said in the end, which is the same."""
         env = dict(os.environ, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()),
                    GROUP_RANK="0", NODE_RANK="0", PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1",
-                   GLOO_SOCKET_IFNAME="lo", CUDA_VISIBLE_DEVICES="", **more)
-        processes = [subprocess.Popen([sys.executable, "-c", script, self.folder, self.url], cwd=self.folder, text=True,
+                   GLOO_SOCKET_IFNAME="lo", CUDA_VISIBLE_DEVICES="")
+        processes = [subprocess.Popen([sys.executable, "-c", script, self.folder, self.url, *arguments], cwd=self.folder, text=True,
                                       env=dict(env, RANK=str(rank), LOCAL_RANK=str(rank)),
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for rank in range(2)]
         try:
@@ -192,21 +206,35 @@ class Ranks(RunTest):
     def same_rate(self, rate, decision):
         self.assertAlmostEqual(rate, decision["lr"], delta=1e-6 * rate)
 
-    @needs("transformers")
-    def test_transformers(self):
-        first, second = self.said(TRAINER)
-        counted = self.decided([5, 10, 15, 20, 25])
+    def transformers(self, steps, *arguments):
+        first, second = self.said(TRAINER, *arguments)
+        counted = self.decided(steps)
         self.assertEqual([d["attempt"] for d in counted], [0, 0, 1, 1, 1])
         self.assertEqual((first[0], second[0]), (20, 25))
         self.same_rate(second[1], counted[-1])
 
-    @needs("lightning")
-    def test_lightning(self):
-        first, second = self.said(LIGHTNING)
-        counted = self.decided([4, 8, 12, 16, 20, 24])
+    @needs("transformers")
+    def test_transformers(self):
+        self.transformers([5, 10, 15, 20, 25])
+
+    @needs("transformers")
+    def test_transformers_as_the_scheduler(self):
+        self.transformers([1, 2, 3, 4, 5], "as the scheduler")
+
+    def lightning(self, steps, *arguments):
+        first, second = self.said(LIGHTNING, *arguments)
+        counted = self.decided(steps)
         self.assertEqual((first[0], second[0]), (12, 24))
         self.same_rate(first[1], counted[2])
         self.same_rate(second[1], counted[-1])
+
+    @needs("lightning")
+    def test_lightning(self):
+        self.lightning([4, 8, 12, 16, 20, 24])
+
+    @needs("lightning")
+    def test_lightning_as_the_scheduler(self):
+        self.lightning([1, 2, 3, 4, 5, 6], "as the scheduler")
 
     @needs("accelerate")
     def test_accelerate(self):

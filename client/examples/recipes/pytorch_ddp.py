@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch DistributedDataParallel: every rank holds the same rate, and a restart goes on where a checkpoint was.
 
-    torchrun --nproc-per-node 2 client/examples/recipes/pytorch_ddp.py [JOB [CHECKPOINT [EPOCHS]]]
+    torchrun --nproc_per_node 2 client/examples/recipes/pytorch_ddp.py [JOB [CHECKPOINT [EPOCHS]]]
 
 The daemon is at GREEDYLR_URL, or at http://127.0.0.1:8571.  Without DDP the same lines do, in one process.
 """
