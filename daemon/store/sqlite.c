@@ -37,12 +37,15 @@ static bool commit_unknown(const sqlite3 *db)
     return code == SQLITE_IOERR_SHMSIZE || code == SQLITE_IOERR_SHMMAP || code == SQLITE_IOERR_SHMOPEN;
 }
 
-/* A rollback for which there was no memory comes first. */
-static int begin(struct store *store, struct error *err)
+int writer_begin(struct store *store, bool synced, const char *doing, struct error *err)
 {
-    int rc = db_rollback(store->db, err);
+    int rc = db_rollback(store->db, err); /* for which there was no memory before */
 
-    return rc ? rc : writer_run(store, W_BEGIN, "beginning", err);
+    if (!rc && store->synced != synced) {
+        rc = db_exec(store->db, synced ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", doing, err);
+        if (!rc) store->synced = synced;
+    }
+    return rc ? rc : writer_run(store, W_BEGIN, doing, err);
 }
 
 int writer_end(struct store *store, int rc, struct error *err)
@@ -313,7 +316,8 @@ int store_commit(struct store *store, const struct store_change *changes, size_t
     if (n == 0) return 0;
     if (store->recovering)
         return error_set(err, ST_STORE_FULL, "there is no room to fold what was written before the start");
-    if ((rc = unfolded_reserve(store, n, err)) || (rc = begin(store, err))) return outcome(store, rc, err);
+    if ((rc = unfolded_reserve(store, n, err)) || (rc = writer_begin(store, true, "beginning", err)))
+        return outcome(store, rc, err);
     for (size_t i = 0; i < n && !rc; i++)
         rc = apply(store, &changes[i], err);
     rc = writer_end(store, rc, err);
@@ -408,7 +412,7 @@ static int probe(struct store *store, struct error *err)
     int rc = db_rollback(store->db, err);
 
     if (!rc && store->recovering) rc = recover(store, err);
-    if (!rc) rc = begin(store, err);
+    if (!rc) rc = writer_begin(store, true, "probing", err);
     return rc ? rc : writer_end(store, writer_run(store, W_PROBE, "probing", err), err);
 }
 
@@ -471,6 +475,7 @@ int store_open(const char *dir, const struct store_options *options, struct stor
     store->history_limit = options ? options->history_limit : 0;
     if ((rc = data_dir_lock(dir, &store->lock, err))) goto err_lock;
     if ((rc = schema_open(dir, &store->db, err))) goto err_schema;
+    store->synced = true;
     snprintf(store->path, sizeof(store->path), "%s/greedylr.db", dir);
     sqlite3_wal_hook(store->db, on_commit, store);
     rc = db_prepare(store->db, writer_sql, store->statements, W_COUNT, err);

@@ -94,6 +94,8 @@ struct store {
     char path[4096];
     sqlite3_stmt *statements[W_COUNT];
 
+    bool synced; /* what the connection is set to: writer_begin */
+
     struct error failed;       /* .status: the store is done for */
     struct unfolded *unfolded; /* hash by uid */
     struct undo *undo;         /* what the open transaction did to it */
@@ -120,6 +122,9 @@ int checkpoint(struct store *store, int mode, struct error *err) WARN_UNUSED;
 /* Runs one of the writer's statements. */
 int writer_run(struct store *store, enum writer_statement which, const char *doing,
                struct error *err) WARN_UNUSED;
+/* Begins a transaction.  synced: its commit is on disk before it returns; otherwise it is there with the next
+ * that is. */
+int writer_begin(struct store *store, bool synced, const char *doing, struct error *err) WARN_UNUSED;
 /* Ends the open transaction: commits if rc is 0, else rolls back and returns rc.  A failed commit is rolled
  * back; one of which something may have stayed behind is ST_STORE_FAILED. */
 int writer_end(struct store *store, int rc, struct error *err) WARN_UNUSED;

@@ -3,9 +3,11 @@
  * Happy path: a pass takes the log as it is now and sorts references to its rows by job and revision.  Chunk
  * by chunk they are copied into the history, next to each other's pages, and each job's row gets its newest
  * state once.  Then the pass's rows leave the log, some thousands in a transaction, so a row is in the log,
- * in the history, or in both, never in neither; readers skip rows of the log that the history has.  Failure
- * modes: a chunk that fails is rolled back and done again later, from the same place.  After a crash the log
- * may hold rows of a pass that had begun: they are told by being equal to the history's. */
+ * in the history, or in both, never in neither; readers skip rows of the log that the history has.  None of
+ * this is synced for itself: it says nothing that is not on disk already, and the WAL is in order, so the
+ * next batch's sync, or the checkpoint's, takes it along, and a power loss before takes all of it back.
+ * Failure modes: a chunk that fails is rolled back and done again later, from the same place.  After a crash
+ * the log may hold rows of a pass that had begun: they are told by being equal to the history's. */
 #include "store/sqlite.h"
 
 #include "store/sqlite_db.h"
@@ -247,7 +249,7 @@ int fold_step(struct store *store, struct error *err)
     int64_t to = pass->last - pass->trimmed < TRIM_ROWS ? pass->last : pass->trimmed + TRIM_ROWS;
     bool trims = !folds || (end == pass->n && to == pass->last);
 
-    if ((rc = writer_run(store, W_BEGIN, folding, err))) return rc;
+    if ((rc = writer_begin(store, false, folding, err))) return rc;
     rc = fold_rows(store, end, err);
     if (!rc && trims) rc = trim(store, to, err);
     if ((rc = writer_end(store, rc, err))) return rc;
@@ -269,7 +271,7 @@ void pass_free(struct store *store)
 
 int reap_step(struct store *store, struct error *err)
 {
-    int rc = writer_run(store, W_BEGIN, "deleting a job's history", err);
+    int rc = writer_begin(store, false, "deleting a job's history", err);
 
     if (rc) return rc;
     rc = writer_run(store, W_REAP, "deleting a job's history", err);
