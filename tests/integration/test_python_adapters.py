@@ -137,7 +137,7 @@ class Transformers(Adapters):
 
 @unittest.skipUnless(have("lightning") or have("pytorch_lightning"), "lightning is not installed")
 class Lightning(Adapters):
-    def fit(self, folder, epochs, scheduler=None, callbacks=(), checkpoint=None):
+    def fit(self, folder, epochs, scheduler=None, callbacks=(), checkpoint=None, **more):
         import torch
         try:
             import lightning.pytorch as pl
@@ -168,7 +168,7 @@ class Lightning(Adapters):
 
         data = torch.utils.data.DataLoader(torch.randn(64, 4, generator=torch.Generator().manual_seed(1)), 16)
         trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, logger=False, default_root_dir=folder,
-                             enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks))
+                             enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks), **more)
         trainer.fit(Line(), data, data, ckpt_path=checkpoint)
         return trainer
 
@@ -213,6 +213,12 @@ class Lightning(Adapters):
         with tempfile.TemporaryDirectory() as folder:
             trainer = self.fit(folder, 4, callbacks=[Fail(), GreedyLRCallback("run", self.url, patience=0, budget=0.5)])
         self.check_decided([4, 8, 12, 16], trainer.optimizers[0].param_groups[0]["lr"])
+
+    def test_a_fast_dev_run(self):
+        from greedylr.lightning import GreedyLRCallback
+        with tempfile.TemporaryDirectory() as folder:
+            self.fit(folder, 1, callbacks=[GreedyLRCallback("run", self.url)], fast_dev_run=True)
+        self.assertEqual(self.d.request("GET", "/v1/jobs/run")[0], 404)
 
 
 @unittest.skipUnless(have("keras") or have("tensorflow"), "keras is not installed")

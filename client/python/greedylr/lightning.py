@@ -30,7 +30,7 @@ class GreedyLRCallback(Callback):
 
     monitor  name of the metric; where ranks hold different values they are combined.
     options  of greedylr.GreedyLR.
-    The run's place is part of Lightning's checkpoints.
+    The run's place is part of Lightning's checkpoints.  A fast_dev_run leaves the job alone, as it does loggers.
     """
 
     def __init__(self, job: str, url: Union[str, Client, None] = None, monitor: str = "val_loss",
@@ -43,6 +43,8 @@ class GreedyLRCallback(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Finds the job, and goes back to the checkpoint that was loaded."""
+        if getattr(trainer, "fast_dev_run", False):
+            return
         self.scheduler = GreedyLR(trainer.optimizers[0], self.job, self.url, **self.options)
         if self._loaded:
             self.scheduler.load_state_dict(self._loaded)
