@@ -2,12 +2,14 @@
 import importlib.util
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
 
-from harness import ROOT, DaemonTest
+from harness import ROOT, DaemonTest, free_port
 
 PACKAGE = os.path.join(ROOT, "client", "python")
 sys.path.insert(0, PACKAGE)
@@ -63,6 +65,34 @@ class RunTest(DaemonTest):
         """The rates of a run without failures."""
         answer = self.d.ok("POST", "/v1/simulate", {"spec": {"lr": 0.1, **(spec or {})}, "losses": losses})
         return [d["lrs"] for d in answer["decisions"]]
+
+
+def run_ranks(size, script, *arguments, seconds=240.0, **env):
+    """Runs a script in processes started as a launcher would; raises AssertionError with what they wrote where one fails.
+
+    What goes wrong in one lets the others wait, so the first failure ends them all.
+    """
+    env = dict(os.environ, WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), PYTHONPATH=PACKAGE,
+               PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo", **env)
+    script = "import faulthandler\nfaulthandler.dump_traceback_later(%g, exit=True)\n%s" % (0.8 * seconds, script)  # says where it hangs
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [open(os.path.join(folder, "rank-%d" % rank), "w+", encoding="utf-8", errors="replace") for rank in range(size)]
+        ranks = [subprocess.Popen([sys.executable, "-c", script, *arguments], env={"LOCAL_RANK": str(rank), **env, "RANK": str(rank)},
+                                  cwd=folder, stdout=output, stderr=subprocess.STDOUT) for rank, output in enumerate(outputs)]
+        end = time.monotonic() + seconds
+        while any(rank.poll() is None for rank in ranks) and not any(rank.poll() for rank in ranks) and time.monotonic() < end:
+            time.sleep(0.05)
+        failed = [(number, rank.poll()) for number, rank in enumerate(ranks) if rank.poll() != 0]
+        if any(code for _, code in failed):
+            time.sleep(1)  # for what the others have to say of it
+        written = ""
+        for rank, output in zip(ranks, outputs):
+            rank.kill()
+            rank.wait()
+            output.seek(0)
+            written += output.read()[-3000:] + "\n"
+            output.close()
+    assert not failed, "(rank, exit code): %s\n%s" % (failed, written)
 
 
 class Meeting:

@@ -1,12 +1,9 @@
 """The adapters where the training is on a GPU: rates that compiled code and captured graphs hold, bfloat16, processes."""
 import os
-import subprocess
-import sys
 import tempfile
 import unittest
 
-from harness import free_port
-from python_help import PACKAGE, RunTest, have, needs
+from python_help import RunTest, have, needs, run_ranks
 from test_adapters_ranks import TRAINER
 
 try:
@@ -76,22 +73,6 @@ class Gpu(RunTest):
         self.assertLess(counted[-1]["value"], counted[0]["value"])
         return counted
 
-    def ranks(self, script, size, *arguments):
-        """Runs it in processes as a launcher starts them."""
-        env = dict(os.environ, WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()),
-                   PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE="1", GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo")
-        processes = [subprocess.Popen([sys.executable, "-c", script, *arguments], text=True,
-                                      env=dict(env, RANK=str(rank), LOCAL_RANK="0"),  # the GPU's number
-                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for rank in range(size)]
-        try:
-            output = [process.communicate(timeout=240)[0] for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-                process.stdout.close()
-        self.assertEqual([process.returncode for process in processes], [0] * size, "\n".join(t[-3000:] for t in output))
-
     def test_compiled(self):
         """A small transformer in bfloat16, forward and optimizer compiled: new rates compile nothing again."""
         from torch._dynamo.utils import counters
@@ -155,17 +136,17 @@ class Gpu(RunTest):
         self.decided(range(1, 7))
 
     def test_ranks_that_share_the_gpu(self):
-        self.ranks(TWO_RANKS, 2, self.url)
+        run_ranks(2, TWO_RANKS, self.url, LOCAL_RANK="0")
         self.decided(range(1, 7))
 
     @needs("transformers")
     def test_ranks_of_the_trainer(self):
         with tempfile.TemporaryDirectory() as folder:
-            self.ranks(TRAINER, 2, folder, self.url)
+            run_ranks(2, TRAINER, folder, self.url, LOCAL_RANK="0")  # the number of the GPU
         self.assertEqual([d["attempt"] for d in self.decided(range(5, 26, 5))], [0, 0, 1, 1, 1])
 
     def test_nccl(self):
-        self.ranks(NCCL, 1)
+        run_ranks(1, NCCL)
 
     @needs("transformers")
     def test_transformers(self):
