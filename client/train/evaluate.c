@@ -174,12 +174,12 @@ static const struct {
     unsigned n;
     struct setting setting;
 } abroad[] = {
-    {"20 % noise", false, 600, {0.20, 10, -2.5, 0.5, 0.20, 0, NULL}},
-    {"offset of 30 first losses", false, 600, {0.05, 30, -2.5, 0.5, 0, 30, NULL}},
-    {"near-optimal starts (0.3 to 1)", false, 600, {0.05, 10, -0.5, 0, 0, 0, NULL}},
-    {"networks, 20 % noise", true, 100, {0.20, 10, -2.5, 0.5, 0.20, 0, NULL}},
-    {"networks, near-optimal starts (0.5 to 2)", true, 100, {0.05, 10, -0.3, 0.3, 0, 0, NULL}},
-    {"networks, starts above the reference (1 to 3.2)", true, 100, {0.05, 10, 0, 0.5, 0, 0, NULL}},
+    {"20 % noise", false, 600, {0.20, 10, -2.5, 0.5, 0.20, 0, 0, NULL}},
+    {"offset of 30 first losses", false, 600, {0.05, 30, -2.5, 0.5, 0, 30, 0, NULL}},
+    {"near-optimal starts (0.3 to 1)", false, 600, {0.05, 10, -0.5, 0, 0, 0, 0, NULL}},
+    {"networks, 20 % noise", true, 100, {0.20, 10, -2.5, 0.5, 0.20, 0, 0, NULL}},
+    {"networks, near-optimal starts (0.5 to 2)", true, 100, {0.05, 10, -0.3, 0.3, 0, 0, 0, NULL}},
+    {"networks, starts above the reference (1 to 3.2)", true, 100, {0.05, 10, 0, 0.5, 0, 0, 0, NULL}},
 };
 
 static bool abroad_part(const struct evaluate_config *c, FILE *out)
@@ -229,7 +229,7 @@ static void sabotage(const struct learned_model *model, struct learned_model *tu
 static bool safety_part(const struct evaluate_config *c, FILE *out)
 {
     struct learned_model turned, noise;
-    static const struct setting any = {0.05, 10, -2.5, 0.5, 0, 0, NULL};
+    static const struct setting any = {0.05, 10, -2.5, 0.5, 0, 0, 0, NULL};
     struct suite suite = {0};
     struct schedule rows[] = {
         {.name = "GreedyLR, tuned", .policy = "greedy", .settings = TUNED},

@@ -25,11 +25,13 @@
 #define ENVELOPE        0.1 /* of the range seen, on both sides */
 #define VALIDATION_SEED UINT64_C(0x5eed000000000000)
 
-const struct problem_class *const trained_classes[TRAINED_CLASSES] = {&class_quadratic, &class_nmf,
-                                                                      &class_valley, &class_logistic};
-static const int shares[TRAINED_CLASSES] = {32, 10, 32, 8};
+const struct problem_class *const trained_classes[TRAINED_CLASSES] = {
+    &class_quadratic, &class_nmf, &class_valley, &class_logistic, &class_softmax};
+/* In training classifiers are more than in the evaluation, whose mix is the older one. */
+static const int shares[MIXES][TRAINED_CLASSES] = {
+    [MIX_EVALUATION] = {32, 10, 32, 8, 0}, [MIX_TRAINING] = {24, 8, 24, 16, 10}};
 /* What J counts: the loss of a classifier has less far to fall, and would have no say. */
-static const double counts[TRAINED_CLASSES] = {1, 1, 1, 3};
+static const double counts[TRAINED_CLASSES] = {1, 1, 1, 5, 5};
 
 /* All that training goes on from. */
 struct progress {
@@ -71,25 +73,28 @@ uint32_t evolve_config_hash(const struct evolve_config *config)
                            LEARNED_FEATURE_SET,
                            CANDIDATES,
                            setting_training.noise,
-                           setting_training.offset};
+                           setting_training.offset,
+                           setting_training.near};
     uint32_t hash = UINT32_C(2166136261);
 
     if (config->past) hash = mix(hash, past_hash(config->past));
 
     for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++)
         hash = mix(hash, what[i]);
+    for (int class = 0; class < TRAINED_CLASSES; class ++)
+        hash = mix(mix(hash, shares[MIX_TRAINING][class]), counts[class]);
     return hash;
 }
 
-bool evolve_problems(struct problem *out, size_t n, const struct setting *setting, uint64_t seed)
+bool evolve_problems(struct problem *out, size_t n, enum mix of, const struct setting *setting, uint64_t seed)
 {
     struct rng rng = rng_of(seed, 3);
 
     for (size_t i = 0; i < n; i++) {
         int at = (int)(i * PROBLEMS / n) % PROBLEMS, class = 0;
 
-        while (at >= shares[class])
-            at -= shares[class ++];
+        while (at >= shares[of][class])
+            at -= shares[of][class ++];
         if (problem_draw(&out[i], trained_classes[class], setting, rng_next(&rng))) continue;
         while (i > 0)
             problem_free(&out[--i]);
@@ -297,7 +302,7 @@ static double train_generation(struct generation *g, struct progress *p, bool *g
     double sum = 0;
 
     setting.past = g->config->past;
-    *good = evolve_problems(g->problems, PROBLEMS, &setting, seed);
+    *good = evolve_problems(g->problems, PROBLEMS, MIX_TRAINING, &setting, seed);
     if (!*good) return 0;
     perturb(g, p->mean, &rng);
     parallel(g->config->threads, 2 * g->config->pairs, run_member, g);
@@ -354,7 +359,7 @@ bool evolve(const struct evolve_config *config, struct learned_model *model)
 
     setting.past = config->past;
     bool good = problems && g && trial && checkpoint_read(config, &p) &&
-                evolve_problems(problems, VALIDATION, &setting, VALIDATION_SEED + config->seed);
+                evolve_problems(problems, VALIDATION, MIX_TRAINING, &setting, VALIDATION_SEED + config->seed);
 
     if (good) {
         g->config = config;

@@ -21,13 +21,14 @@ struct evolve_config {
 /* What distinguishes one training from another, for the weights file. */
 uint32_t evolve_config_hash(const struct evolve_config *config);
 
-/* A training class and its share of a generation. */
-#define TRAINED_CLASSES 4
+/* The training classes, and the mixes of them that are drawn. */
+#define TRAINED_CLASSES 5
+enum mix { MIX_EVALUATION, MIX_TRAINING, MIXES };
 extern const struct problem_class *const trained_classes[TRAINED_CLASSES];
 
-/* n problems of the trained classes in the proportions of training, seeds from `seed` on; false: no memory.
- */
-bool evolve_problems(struct problem *out, size_t n, const struct setting *setting, uint64_t seed);
+/* n problems of a mix of the trained classes, seeds from `seed` on; false: no memory. */
+bool evolve_problems(struct problem *out, size_t n, enum mix of, const struct setting *setting,
+                     uint64_t seed);
 
 /* Trains; shows its progress on stderr if that is a terminal.  False: said on stderr why. */
 bool evolve(const struct evolve_config *config, struct learned_model *model);

@@ -7,11 +7,14 @@
 
 #define REPORTS_MIN 30
 #define REPORTS_MAX 150
-#define PAST_SHARE  0.5 /* of the problems, where there are past jobs */
+#define PAST_SHARE  0.5    /* of the problems, where there are past jobs */
+#define NEAR_LO     (-0.4) /* log10 of the rate over the reference, of starts near a good rate */
+#define NEAR_HI     0.5
 #define UNKNOWN     0.3 /* share of runs whose length the policy is not told */
 
 const struct setting setting_evaluation = {.noise = 0.05, .offset = 10, .rate_lo = -2.5, .rate_hi = 0.5};
-const struct setting setting_training = {.noise = 0.20, .offset = 30, .rate_lo = -2.5, .rate_hi = 0.5};
+const struct setting setting_training = {
+    .noise = 0.20, .offset = 30, .rate_lo = -2.5, .rate_hi = 0.5, .near = 0.2};
 
 static double within(double v, double lo, double hi)
 {
@@ -39,6 +42,7 @@ bool problem_draw(struct problem *p, const struct problem_class *class, const st
     double noise = rng_unit(&rng), offset = rng_unit(&rng),
            rate = rng_between(&rng, setting->rate_lo, setting->rate_hi);
 
+    if (setting->near > 0 && rng_unit(&rng) < setting->near) rate = rng_between(&rng, NEAR_LO, NEAR_HI);
     p->noise = setting->noise_least + (setting->noise - setting->noise_least) * noise * noise;
     p->offset = offset < 0.5 ? 0 : setting->offset * pow(2 * offset - 1, 3);
     if (setting->offset_least > 0) p->offset = setting->offset_least;

@@ -52,11 +52,13 @@ struct setting {
     double noise, offset; /* the most */
     double rate_lo, rate_hi;
     double noise_least, offset_least; /* to have nothing but one value */
+    double near;                      /* share of problems that start from 0.4 to 3.2 of the reference */
     const struct past *past;          /* half of the problems are like these; NULL: none */
 };
 extern const struct setting setting_evaluation, setting_training;
 
-extern const struct problem_class class_quadratic, class_nmf, class_valley, class_logistic, class_network;
+extern const struct problem_class class_quadratic, class_nmf, class_valley, class_logistic, class_softmax,
+    class_network;
 
 /* problem_free it.  False: out of memory. */
 bool problem_draw(struct problem *p, const struct problem_class *class, const struct setting *setting,

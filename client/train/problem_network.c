@@ -1,9 +1,9 @@
 /* Classifiers on real data, minibatches of 8, softmax and cross-entropy; what is reported is the loss on
- * validation rows that training never sees.  Logistic regression (no hidden layer) on pairs of classes from
- * the first half of the rows; small networks with one hidden layer of tanh on all classes from the second
- * half, so that the held-out class shares no row with the one that is trained on.
- * n: training rows, validation rows, hidden units, data set; data: their numbers, then the start [dim];
- * c[0], c[1]: the pair of classes (c[0] < 0: all); c[2]: scale of the inputs; c[3]: share of wrong labels. */
+ * validation rows that training never sees.  Logistic regression (no hidden layer) on pairs of classes, and
+ * softmax on all, from the first half of the rows; small networks with one hidden layer of tanh on all
+ * classes from the second half, so that the held-out class shares no row with the one that is trained on. n:
+ * training rows, validation rows, hidden units, data set; data: their numbers, then the start [dim]; c[0],
+ * c[1]: the pair of classes (c[0] < 0: all); c[2]: scale of the inputs; c[3]: share of wrong labels. */
 #include "train/data.h"
 #include "train/problem.h"
 
@@ -192,6 +192,20 @@ static bool logistic_draw(struct problem *p, struct rng *rng)
     return true;
 }
 
+/* The same on all classes at once. */
+static bool softmax_draw(struct problem *p, struct rng *rng)
+{
+    p->n[3] = rng_below(rng, DATA_SETS);
+    p->c[0] = -1;
+    p->c[2] = rng_power(rng, -0.5, 0.5);
+    p->c[3] = rng_between(rng, 0, 0.2);
+    if (!draw_rows(p, rng, false, 200, 50)) return false;
+    p->dim = set_of(p)->classes * (set_of(p)->columns + 1);
+    memset(p->data + p->n[0] + p->n[1], 0, p->dim * sizeof(double));
+    p->reference = 8 / (p->c[2] * p->c[2] * (double)set_of(p)->columns);
+    return true;
+}
+
 /* The rate is measured by the best of some constant ones, as somebody with time would have found it. */
 static double best_constant(struct problem *p)
 {
@@ -240,5 +254,7 @@ static bool network_draw(struct problem *p, struct rng *rng)
 
 const struct problem_class class_logistic = {"logistic",    false,        logistic_draw, network_start,
                                              network_batch, network_loss, NULL,          NULL};
+const struct problem_class class_softmax = {"softmax",     false,        softmax_draw, network_start,
+                                            network_batch, network_loss, NULL,         NULL};
 const struct problem_class class_network = {"network",     true,         network_draw, network_start,
                                             network_batch, network_loss, NULL,         NULL};

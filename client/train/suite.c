@@ -31,7 +31,7 @@ bool suite_draw(struct suite *suite, const struct problem_class *class, size_t n
 
     *suite = (struct suite){.problems = calloc(n, sizeof(*suite->problems)), .n = n};
     if (!suite->problems) return false;
-    if (!class) return evolve_problems(suite->problems, n, setting, seed);
+    if (!class) return evolve_problems(suite->problems, n, MIX_EVALUATION, setting, seed);
     parallel(threads, n, draw_one, &draw);
     return !draw.failed;
 }

@@ -16,7 +16,7 @@ struct suite {
     size_t n_schedules;
 };
 
-/* n problems: of `class`, or of the trained classes in the proportions of training (NULL).  False: no memory.
+/* n problems: of `class`, or of the trained classes in the mix of the evaluation (NULL).  False: no memory.
  * suite_free it in either case. */
 bool suite_draw(struct suite *suite, const struct problem_class *class, size_t n,
                 const struct setting *setting, uint64_t seed, unsigned threads);

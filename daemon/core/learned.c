@@ -16,14 +16,18 @@
 #define LOG_4       0x1.62e42fefa39efp+0
 #define LOG_0_7     (-0x1.6d3c324e13f50p-2)
 #define ACTED_SHARE 0.2
-#define TRIP_REST   3 /* reports after a trip in which only a loss that still rises trips again */
+#define RAISE       0.5 /* an action that counts as one */
+#define TRIP_REST   3   /* reports after a trip in which only a loss that still rises trips again */
 
-/* A divergence: twice the first loss, or half of the progress lost and that not by noise. */
-static bool diverges(const struct learned_state *s)
+/* A divergence: twice the first loss, or half of the progress lost and that not by noise.  The jump of a
+ * divergence is in the noise as well and would excuse itself, so that a model which raises into a loss that
+ * rises gets no allowance: one that was trained hardly does that. */
+static bool diverges(const struct learned_state *s, double action)
 {
     double gap = s->last - s->least, progress = s->first - s->least;
-    bool high = s->last - s->first > LOG_2 + 6 * s->noise;
-    bool lost = gap > progress / 2 && gap > 6 * s->noise + 0.05 && progress > 0;
+    double noise = s->pilot == LEARNED_WATCHED && action > RAISE && s->ratio > 0 ? 0 : s->noise;
+    bool high = s->last - s->first > LOG_2 + 6 * noise;
+    bool lost = gap > progress / 2 && gap > 6 * noise + 0.05 && progress > 0;
 
     if (s->trips && s->since_trip < TRIP_REST && s->ratio <= 0) return false;
     return high || lost;
@@ -120,7 +124,7 @@ void learned_move(const struct job_spec *spec, struct learned_state *s, const st
     move->course = learned_watch(s, log_rate, action);
     count_strange(s, move);
     s->since_trip++;
-    move->tripped = diverges(s);
+    move->tripped = diverges(s, action);
     if (move->tripped) {
         move->action = -1;
         trip(spec, s, log_rate);

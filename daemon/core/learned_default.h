@@ -1,11 +1,11 @@
-/* Model 33e8dc80371f300a.  Written by greedylr-train --header; not to be edited. */
+/* Model f6b7f789f295e2f9.  Written by greedylr-train --header; not to be edited. */
 #ifndef GREEDYLRD_CORE_LEARNED_DEFAULT_H
 #define GREEDYLRD_CORE_LEARNED_DEFAULT_H
 
 #include "core/learned_model.h"
 
 /* clang-format off */
-const struct learned_origin learned_default_origin = {.seed = 1, .config = 0xa5a05353};
+const struct learned_origin learned_default_origin = {.seed = 1, .config = 0x39ae5a07};
 
 const struct learned_model learned_default_model = {
     .feature_set = 1,
@@ -13,77 +13,77 @@ const struct learned_model learned_default_model = {
     .down = 4,
     .weights =
         {
-            -0.381769, /* ratio */
-            -0.391987, /* fast */
-            0.107233, /* mid */
-            -0.0739321, /* slow */
-            0.163277, /* noise */
-            0.112096, /* mid_by_noise */
-            -0.249295, /* slow_by_noise */
-            -0.113649, /* gap */
-            -0.563738, /* since_best */
-            -0.63932, /* rate */
-            -0.484422, /* rate_by_best */
-            -0.167442, /* rate_by_top */
-            -0.660796, /* done */
-            0.186363, /* known */
-            0.0125055, /* reports */
-            -0.0492101, /* action */
-            0.0883217, /* acted */
-            0.450851, /* swing */
-            0.028388, /* pace */
-            0.034822, /* progress */
-            -0.102865, /* echo */
-            0.132071, /* left */
-            0.502407, /* bias */
+            -0.372959, /* ratio */
+            -0.083966, /* fast */
+            -0.0146386, /* mid */
+            -0.130526, /* slow */
+            -0.0717529, /* noise */
+            -0.0475038, /* mid_by_noise */
+            -0.467009, /* slow_by_noise */
+            -0.0693587, /* gap */
+            -0.570483, /* since_best */
+            -0.462067, /* rate */
+            -0.380017, /* rate_by_best */
+            -0.422375, /* rate_by_top */
+            -0.367786, /* done */
+            -0.0338813, /* known */
+            0.153909, /* reports */
+            -0.23093, /* action */
+            -0.207531, /* acted */
+            0.10158, /* swing */
+            -0.0291703, /* pace */
+            -0.0587248, /* progress */
+            0.143083, /* echo */
+            0.301919, /* left */
+            0.401605, /* bias */
         },
     .lo =
         {
-            -6.49351, /* ratio */
-            -5.2625, /* fast */
-            -5.86473, /* mid */
-            -6.69646, /* slow */
-            -2.12325, /* noise */
-            -13.2655, /* mid_by_noise */
-            -13.2655, /* slow_by_noise */
-            -0.511512, /* gap */
-            -0.247082, /* since_best */
-            -2.20131, /* rate */
-            -3.98543, /* rate_by_best */
-            -4.85389, /* rate_by_top */
+            -6.45723, /* ratio */
+            -5.35468, /* fast */
+            -6.00667, /* mid */
+            -6.83841, /* slow */
+            -2.11288, /* noise */
+            -13.4641, /* mid_by_noise */
+            -13.4641, /* slow_by_noise */
+            -0.520779, /* gap */
+            -0.246724, /* since_best */
+            -2.04, /* rate */
+            -4.02625, /* rate_by_best */
+            -4.23804, /* rate_by_top */
             -0.1, /* done */
             -0.1, /* known */
             0.0651835, /* reports */
-            -1.19999, /* action */
-            -0.626368, /* acted */
-            -0.0996344, /* swing */
-            -6.72721, /* pace */
-            -0.370711, /* progress */
+            -1.2, /* action */
+            -0.621009, /* acted */
+            -0.0999619, /* swing */
+            -6.45332, /* pace */
+            -0.363149, /* progress */
             -3.6, /* echo */
             -0.125266, /* left */
         },
     .hi =
         {
-            6.17045, /* ratio */
-            5.30844, /* fast */
-            6.11923, /* mid */
-            6.95097, /* slow */
-            2.51443, /* noise */
-            13.5716, /* mid_by_noise */
-            13.5716, /* slow_by_noise */
-            5.62663, /* gap */
-            2.7179, /* since_best */
-            2.08405, /* rate */
-            1.11156, /* rate_by_best */
-            0.441263, /* rate_by_top */
+            6.14773, /* ratio */
+            5.22789, /* fast */
+            5.76717, /* mid */
+            6.59889, /* slow */
+            2.40031, /* noise */
+            13.2246, /* mid_by_noise */
+            13.2246, /* slow_by_noise */
+            5.72857, /* gap */
+            2.71396, /* since_best */
+            2.06939, /* rate */
+            1.0526, /* rate_by_best */
+            0.385276, /* rate_by_top */
             1.1, /* done */
             1.1, /* known */
             1.36242, /* reports */
-            1.19994, /* action */
-            1.09112, /* acted */
-            1.09598, /* swing */
-            4.23504, /* pace */
-            4.07782, /* progress */
+            1.2, /* action */
+            1.04561, /* acted */
+            1.09958, /* swing */
+            5.23717, /* pace */
+            3.99464, /* progress */
             3.6, /* echo */
             1.37792, /* left */
         },

@@ -115,8 +115,10 @@ class Learned:
             self.action, self.acted, self.swing.mean, asinh(-slow * t / (progress + 0.05)), asinh(progress),
             self.echo.mean, log(1 + left) / 4 if total else 0.0]
 
-    def diverges(self):
+    def diverges(self, wanted):
         gap, progress, noise = self.last - self.least, self.first - self.least, self.noise.mean
+        if wanted > 0.5 and self.ratio > 0:
+            noise = 0.0
         if self.trips and self.since_trip < 3 and self.ratio <= 0:
             return False
         return (self.last - self.first > LN2 + 6 * noise or
@@ -191,7 +193,7 @@ class Learned:
         elif course == "steady":
             self.outside = 0
         self.since_trip += 1
-        if self.diverges():
+        if self.diverges(wanted):
             action = -1.0
             to = min(rate - LOG_4, self.at_best)
             self.ceiling = min(self.ceiling, rate + LOG_07)

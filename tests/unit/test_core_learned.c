@@ -91,6 +91,7 @@ Test(core_learned, bounds_and_cap)
     report(&job, 0.9);
     cr_expect_eq(job_lrs(job.state)[0], 0.2);
     cr_expect(job.d.at_max);
+    event.report.value = 0.8;
     event.report.lr_cap = 0.05;
     help_step(&job, &event);
     cr_expect_eq(job_lrs(job.state)[0], 0.05);
@@ -280,6 +281,25 @@ Test(core_learned, a_rate_far_down_where_nothing_moves_starts_again)
     cr_expect_not_null(strstr(job.d.reason, "the model drives the rate away: GreedyLR takes over"), "%s",
                        job.d.reason);
     help_job_free(&job);
+}
+
+/* The noise is what the jump itself left in it: 2.2, of which the allowance would be 13. */
+Test(core_learned, a_jump_is_no_noise_to_a_model_that_raises_into_it)
+{
+    struct learned_model up = constant_model(50), still = constant_model(0);
+    const double values[] = {8.29, 8.1, 104};
+    struct help_job job = help_job_take(spec_with(&up, "0.1", "")),
+                    calm = help_job_take(spec_with(&still, "0.1", ""));
+
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        report(&job, values[i]);
+        report(&calm, values[i]);
+    }
+    cr_expect_eq(watched(&job)->trips, 1);
+    cr_expect_float_eq(job_lrs(job.state)[0], 0.1 * 1.5 * 1.5 / 4, 1e-15, "cut by four");
+    cr_expect_eq(watched(&calm)->trips, 0, "the allowance stands");
+    help_job_free(&job);
+    help_job_free(&calm);
 }
 
 /* What a daemon of before the watch left: byte for byte a state of today, that nobody watches. */
