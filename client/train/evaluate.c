@@ -13,8 +13,9 @@
 #include <string.h>
 
 /* Bounds as wide as the learned policy's, so that it is the rule that is compared. */
-#define BOUNDS " min_lr=1e-4 max_lr=1e3"
-#define TUNED  "factor=0.7 patience=0 threshold=0.0001 smooth=false guard_ratio=2" BOUNDS
+#define DEFAULTS "min_lr=1e-4 max_lr=1e3"
+#define BOUNDS   " " DEFAULTS
+#define TUNED    "factor=0.7 patience=0 threshold=0.0001 smooth=false guard_ratio=2" BOUNDS
 
 /* The first four are the brief evaluation's. */
 enum {
@@ -231,9 +232,12 @@ static bool safety_part(const struct evaluate_config *c, FILE *out)
     struct learned_model turned, noise;
     static const struct setting any = {0.05, 10, -2.5, 0.5, 0, 0, 0, NULL};
     struct suite suite = {0};
+    /* Without and with lr_cap by turns; the first four are what the others are compared with. */
     struct schedule rows[] = {
         {.name = "GreedyLR, tuned", .policy = "greedy", .settings = TUNED},
         {.name = "GreedyLR, tuned, lr_cap", .policy = "greedy", .settings = TUNED, .capped = true},
+        {.name = "GreedyLR, defaults", .policy = "greedy", .settings = DEFAULTS},
+        {.name = "GreedyLR, defaults, lr_cap", .policy = "greedy", .settings = DEFAULTS, .capped = true},
         {.name = "learned", .policy = "learned", .settings = "total_reports=T"},
         {.name = "learned, lr_cap", .policy = "learned", .settings = "total_reports=T", .capped = true},
         {.name = "weights with turned signs", .policy = "learned", .model = &turned},
@@ -261,13 +265,15 @@ static bool safety_part(const struct evaluate_config *c, FILE *out)
         fprintf(out,
                 "\nSafety: quadratics and NMF, which know their lr_cap (n = %zu)\n\n| | J | against "
                 "GreedyLR, tuned, the "
-                "same cap | diverged |\n|---|---|---|---|\n",
+                "same cap | against GreedyLR, defaults, the same cap | diverged |\n|---|---|---|---|---|\n",
                 suite.n);
         for (size_t k = 0; k < n; k++) {
-            struct mean d = suite_paired(&suite, k, rows[k].capped ? 1 : 0, NULL);
+            struct mean tuned = suite_paired(&suite, k, rows[k].capped ? 1 : 0, NULL),
+                        defaults = suite_paired(&suite, k, rows[k].capped ? 3 : 2, NULL);
 
             note(out, rows[k].name, suite_mean(&suite, k, NULL));
-            fprintf(out, " %+.2f +- %.2f | %zu |\n", d.mean, d.half, suite_diverged(&suite, k));
+            fprintf(out, " %+.2f +- %.2f | %+.2f +- %.2f | %zu |\n", tuned.mean, tuned.half, defaults.mean,
+                    defaults.half, suite_diverged(&suite, k));
         }
     }
     suite_free(&suite);
