@@ -116,7 +116,7 @@ int store_commit(struct store *store, const struct store_change *changes, size_t
                  struct error *err) WARN_UNUSED;
 
 #ifndef STORE_STEP_ROWS
-#define STORE_STEP_ROWS 1024 /* rows a step of store_maintain folds at most; tests make it small */
+#define STORE_STEP_ROWS 64 /* rows a step of store_maintain folds at most; tests make it small */
 #endif
 /* Background work: folds the appended rows into history and job rows in bulk, reaps deleted jobs' history,
  * keeps the history limit, checkpoints.  Writer thread, when idle or when store_backlog() is high.  One short

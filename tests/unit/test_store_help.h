@@ -218,6 +218,13 @@ static inline void create_job(struct fix *f, uint64_t uid, const char *name, con
     OK(store_commit(f->store, &change, 1, &f->err), f);
 }
 
+/* As many rows more of the pass under way, which begins with them. */
+static inline void fold_some(struct fix *f, unsigned rows)
+{
+    for (unsigned i = 0; i < rows; i += STORE_STEP_ROWS)
+        OK(store_maintain(f->store, false, &f->err), f);
+}
+
 static inline void fold(struct fix *f)
 {
     OK(store_maintain(f->store, true, &f->err), f);

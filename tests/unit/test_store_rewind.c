@@ -256,11 +256,11 @@ Test(store, a_contribution_of_a_step_opened_again_outlives_a_pass_under_way)
     decide(&f, 1, 1, 1100);
     act(&f, 2, 1, ACTION_CUT, 10, NULL);
     act(&f, 2, 2, ACTION_CUT, 20, NULL);
-    OK(store_maintain(f.store, false, &f.err), &f); /* a chunk, without the second job */
+    fold_some(&f, 1024); /* without the second job */
     cr_assert_eq(store_folded(f.store), 0);
     rewind_after(&f, 2, 3, 1, 10);
     contribute_at(&f, 2, 3, 0, 20, 0, 5);
-    OK(store_maintain(f.store, false, &f.err), &f);
+    fold_some(&f, 78);
     cr_assert_eq(store_folded(f.store), 1102);
     cr_assert_eq(contributions(&f, 2).n, 1);
     fold(&f);
@@ -365,7 +365,7 @@ Test(store, a_rewind_in_the_middle_of_a_fold)
         fix_begin(&f);
         create_job(&f, 1, "a", "");
         decide(&f, 1, 1, 1500);
-        OK(store_maintain(f.store, false, &f.err), &f); /* the first 1,024 are copied */
+        fold_some(&f, 1024);
         cr_assert_eq(store_folded(f.store), 0);
         rewind_after(&f, 1, 1501, 1000, 10000);
         if (crashes) crash(&f);
@@ -379,7 +379,7 @@ Test(store, a_rewind_in_the_middle_of_a_fold)
             cr_assert_eq(live.last, 1501);
             free(live.text);
             free(all.text);
-            OK(store_maintain(f.store, false, &f.err), &f);
+            fold_some(&f, 400);
         }
         fold(&f);
         cr_assert_eq(store_find_step(f.reader, 1, 10010, &entry, &f.err), ST_STEP_IN_PAST);
