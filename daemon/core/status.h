@@ -142,9 +142,12 @@ enum error_outcome {
     X(NOT_SERVED, UNIMPLEMENTED, 0, NOTHING, "Declared in the contract, not served by this version.")        \
     X(STORE_FULL, UNAVAILABLE, 0, NOTHING,                                                                   \
       "The disk of the data directory is full; the daemon takes writes again by itself once there is room.") \
+    X(STORE_HELD, UNAVAILABLE, 0, NOTHING,                                                                   \
+      "Another program has a transaction open on the database; the daemon takes writes again by itself "     \
+      "once that has ended.")                                                                                \
     X(STORE_FAILED, UNAVAILABLE, 0, UNKNOWN, "The store failed; the daemon restarts.  Repeat the request.")  \
     X(WAIT_INTERRUPTED, UNAVAILABLE, 0, RECORDED,                                                            \
-      "The daemon stops or its disk is full; the round goes on with the value: the same report again "       \
+      "The daemon stops, or cannot write for now; the round goes on with the value: the same report again "  \
       "waits on, once that is over.")                                                                        \
     X(CALLER_GONE, CANCELED, 0, NOTHING, "Nobody waits for the answer any more.")                            \
     X(DRAINING, UNAVAILABLE, 0, NOTHING, "The daemon is stopping; repeat the request once it is back.")      \

@@ -496,8 +496,11 @@ static int run(struct daemon *d)
     tls_free(d->tls);
     auth_free(d->auth);
     int rc = store_close(d->store, &err);
-    if (rc == ST_STORE_FULL || rc == ST_OUT_OF_MEMORY) {
-        log_event(LOG_WARNING, rc == ST_STORE_FULL ? "disk_full" : "out_of_memory",
+    if (rc == ST_STORE_FULL || rc == ST_STORE_HELD || rc == ST_OUT_OF_MEMORY) {
+        log_event(LOG_WARNING,
+                  rc == ST_STORE_FULL   ? "disk_full"
+                  : rc == ST_STORE_HELD ? "database_held"
+                                        : "out_of_memory",
                   (struct log_field[]){log_str("error", err.message),
                                        log_str("note", "nothing is lost; the rest is done at the next start"),
                                        log_end()});

@@ -317,14 +317,22 @@ static void on_durable(void *arg, struct change *first, size_t n, double seconds
     log_batch(false);
 }
 
+static void log_full(const struct error *err)
+{
+    bool held = err->status == ST_STORE_HELD;
+
+    log_event(
+        LOG_ERROR, held ? "database_held" : "disk_full",
+        (struct log_field[]){log_str("error", err->message),
+                             log_str("remedy", held ? "end that transaction; writes resume by themselves"
+                                                    : "make room; writes resume by themselves"),
+                             log_end()});
+}
+
 static void service_failed(struct service *service, const struct error *err)
 {
-    if (err->status == ST_STORE_FULL) {
-        if (!service->full)
-            log_event(LOG_ERROR, "disk_full",
-                      (struct log_field[]){log_str("error", err->message),
-                                           log_str("remedy", "make room; writes resume by themselves"),
-                                           log_end()});
+    if (err->status == ST_STORE_FULL || err->status == ST_STORE_HELD) {
+        if (!service->full || service->full_reason.status != err->status) log_full(err);
         service->full = true;
         service->full_reason = *err;
         return;
@@ -387,7 +395,8 @@ static void on_room(void *arg)
     service->starved = false;
     if (!service->full) return;
     service->full = false;
-    log_event(LOG_WARNING, "disk_has_room", (struct log_field[]){log_end()});
+    log_event(LOG_WARNING, service->full_reason.status == ST_STORE_HELD ? "database_free" : "disk_has_room",
+              NULL);
 }
 
 static void on_trouble(void *arg, const struct error *err)
@@ -431,12 +440,7 @@ int service_start(uv_loop_t *loop, struct store *store, const struct service_opt
     if (pool_start(loop, err)) goto err_jobs;
     if (store_reader_open(store, &service->reader, err)) goto err_jobs;
 
-    if (store_recovering(store)) {
-        struct error full;
-
-        (void)error_set(&full, ST_STORE_FULL, "there is no room to fold what was written before the start");
-        service_failed(service, &full);
-    }
+    if (store_recovering(store)) service_failed(service, store_unrecovered(store));
     const struct commit_handlers on = {on_durable, on_failed, on_folded, on_room, on_trouble, service};
     if (commit_start(loop, store, options->max_unfolded / FOLD_ROWS_PART,
                      options->unfolded_memory / FOLD_MEMORY_PART, &on, &service->commit, err))

@@ -84,7 +84,7 @@ void service_call(struct service *service, struct call *call);
 /* The caller is gone: ends what only waits. */
 void service_cancel(struct call *call);
 
-/* 0, or why writes are refused now: ST_STORE_FULL, ST_DRAINING. */
+/* 0, or why writes are refused now: ST_STORE_FULL, ST_STORE_HELD, ST_DRAINING. */
 int service_writable(const struct service *service, struct error *err);
 /* Whether new load is refused for want of memory. */
 bool service_is_shedding(const struct service *service);

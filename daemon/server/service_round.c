@@ -61,7 +61,10 @@ int rounds_load(struct service *service, struct job *job, struct error *err)
 static const struct error *say_recorded(const struct waiter *w, const struct error *err,
                                         struct error *interrupted)
 {
-    if (!w->recorded || (err->status != ST_STORE_FULL && err->status != ST_STORE_FAILED)) return err;
+    bool store =
+        err->status == ST_STORE_FULL || err->status == ST_STORE_HELD || err->status == ST_STORE_FAILED;
+
+    if (!w->recorded || !store) return err;
     (void)error_set(interrupted, ST_WAIT_INTERRUPTED, "%s; the value is kept, the same report again waits on",
                     err->message);
     return interrupted;

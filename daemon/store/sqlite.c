@@ -3,9 +3,9 @@
  * Happy path: a batch of changes is one transaction; a decision is one row appended to `log`, in rowid order,
  * which is all the hot path writes.  COMMIT syncs the WAL before it returns.  Later, off the hot path,
  * sqlite_fold.c moves the log's rows into the history and the newest states into the jobs' rows. Failure
- * modes: a full disk and want of memory roll back, and the store goes on; after a failed sync or any other
- * write error the store refuses everything until the process is started again, because what is on disk is not
- * known any more.
+ * modes: a full disk, want of memory and a lock of another program's roll back, and the store goes on; after
+ * a failed sync or any other write error the store refuses everything until the process is started again,
+ * because what is on disk is not known any more.
  *
  * Want of memory is no write error, even in COMMIT.  What was written is known: at worst the whole
  * transaction is in the WAL and synced, and only the WAL's index in memory does not have it.  The next
@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 int writer_run(struct store *store, enum writer_statement which, const char *doing, struct error *err)
 {
@@ -64,10 +65,23 @@ int writer_end(struct store *store, int rc, struct error *err)
     return rc;
 }
 
-/* What a writing call returns: a full disk, want of memory and a stale change leave the store whole,
+/* Another program's lock, after the wait for it: only a transaction that is to begin, or a checkpoint, meets
+ * one, so nothing happened. */
+static int held(struct store *store, struct error *err)
+{
+    char who[64];
+
+    data_dir_holder(store->path, &store->shm, who, sizeof(who));
+    return error_set(err, ST_STORE_HELD,
+                     "%s has a transaction open on the database; the daemon writes again once that has ended",
+                     who);
+}
+
+/* What a writing call returns: a full disk, a lock, want of memory and a stale change leave the store whole,
  * everything else is the end. */
 static int outcome(struct store *store, int rc, struct error *err)
 {
+    if (rc == ST_STORE_HELD) return held(store, err);
     if (!rc || rc == ST_STORE_FULL || rc == ST_OUT_OF_MEMORY || rc == ST_STORE_STALE) return rc;
     if (err) err->status = ST_STORE_FAILED;
     store->failed.status = ST_STORE_FAILED;
@@ -314,8 +328,10 @@ int store_commit(struct store *store, const struct store_change *changes, size_t
     if (!err) err = &local;
     if (store->failed.status) return refuse(store, err);
     if (n == 0) return 0;
-    if (store->recovering)
-        return error_set(err, ST_STORE_FULL, "there is no room to fold what was written before the start");
+    if (store->recovering) {
+        *err = store->unrecovered;
+        return (int)err->status;
+    }
     if ((rc = unfolded_reserve(store, n, err)) || (rc = writer_begin(store, true, "beginning", err)))
         return outcome(store, rc, err);
     for (size_t i = 0; i < n && !rc; i++)
@@ -348,9 +364,7 @@ static int start_wal_over(struct store *store, struct error *err)
     int rc = checkpoint(store, SQLITE_CHECKPOINT_TRUNCATE, err);
 
     if (rc || !store->wal_pages) return rc;
-    return error_set(err, ST_STORE_FULL,
-                     "a program that reads the database keeps its log from being emptied, which comes before "
-                     "the first write; it goes on once that program has ended its transaction");
+    return held(store, err);
 }
 
 /* What a crash left in the log becomes history, so that the jobs' rows are current before anything is built
@@ -371,6 +385,11 @@ static int recover(struct store *store, struct error *err)
 bool store_recovering(const struct store *store)
 {
     return store->recovering;
+}
+
+const struct error *store_unrecovered(const struct store *store)
+{
+    return &store->unrecovered;
 }
 
 bool store_has_work(const struct store *store)
@@ -472,6 +491,7 @@ int store_open(const char *dir, const struct store_options *options, struct stor
     int rc;
 
     if (!store) return error_set(err, ST_OUT_OF_MEMORY, "out of memory");
+    store->shm = -1;
     store->history_limit = options ? options->history_limit : 0;
     if ((rc = data_dir_lock(dir, &store->lock, err))) goto err_lock;
     if ((rc = schema_open(dir, &store->db, err))) goto err_schema;
@@ -482,7 +502,9 @@ int store_open(const char *dir, const struct store_options *options, struct stor
     if (rc) goto err_prepare;
     if ((rc = look(store, err))) goto err_recover;
     rc = recover(store, err);
-    if (rc && rc != ST_STORE_FULL) goto err_recover;
+    if (rc == ST_STORE_HELD) rc = held(store, err);
+    if (rc && rc != ST_STORE_FULL && rc != ST_STORE_HELD) goto err_recover;
+    if (rc) store->unrecovered = *err;
     *out = store;
     return 0;
 
@@ -490,6 +512,7 @@ err_recover:
     db_finalize(store->statements, W_COUNT);
 err_prepare:
     db_close(store->db);
+    if (store->shm >= 0) close(store->shm);
 err_schema:
     data_dir_unlock(store->lock);
 err_lock:
@@ -511,6 +534,7 @@ int store_close(struct store *store, struct error *err)
     if (!rc && !store->wal_pages) sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     db_finalize(store->statements, W_COUNT);
     db_close(store->db);
+    if (store->shm >= 0) close(store->shm);
     data_dir_unlock(store->lock);
     pass_free(store);
     unfolded_free(store);

@@ -94,9 +94,10 @@ struct store {
     char path[4096];
     sqlite3_stmt *statements[W_COUNT];
 
-    bool synced; /* what the connection is set to: writer_begin */
-
+    bool synced;               /* what the connection is set to: writer_begin */
+    int shm;                   /* to tell who else has the database open; -1: nobody asked */
     struct error failed;       /* .status: the store is done for */
+    struct error unrecovered;  /* why recovering is, at the start */
     struct unfolded *unfolded; /* hash by uid */
     struct undo *undo;         /* what the open transaction did to it */
     size_t n_undo, cap_undo;

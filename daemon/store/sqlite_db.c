@@ -1,8 +1,8 @@
 /* SQLite connections.
  *
  * Happy path: statements are prepared once, bound, run and reset.  Failure modes: every error goes through
- * db_error, which tells a full disk (the caller may go on) from a failed sync or any other write error (the
- * process must end) and from damage. */
+ * db_error, which tells a full disk (the caller may go on), and a lock of another program's, from a failed
+ * sync or any other write error (the process must end) and from damage. */
 #include "store/sqlite_db.h"
 
 #include <errno.h>
@@ -68,6 +68,7 @@ static enum status status_of(int code, int system_errno)
     case SQLITE_NOTADB:
     case SQLITE_FORMAT: return ST_DATA_DAMAGED;
     case SQLITE_CONSTRAINT: return ST_STORE_STALE;
+    case SQLITE_BUSY: return ST_STORE_HELD;
     case SQLITE_NOMEM: return ST_OUT_OF_MEMORY;
     default: return ST_STORE_FAILED;
     }

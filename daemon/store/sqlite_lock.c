@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -79,6 +80,50 @@ int data_dir_lock(const char *dir, int *fd, struct error *err)
 void data_dir_unlock(int fd)
 {
     close(fd);
+}
+
+/* Locks of SQLite's: bytes of the log's index (writing, checkpointing, recovering, five of reading) and of
+ * the database file (https://sqlite.org/walformat.html, https://sqlite.org/c3ref/c_shm_nlock.html). */
+#define SHM_LOCKS  120
+#define SHM_N      8
+#define FILE_LOCKS 0x40000000
+#define FILE_N     512
+
+static bool find_holder(int fd, short type, off_t start, off_t len, char *out, size_t size)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+    char path[48], name[32] = "";
+
+    if (fd < 0 || fcntl(fd, F_GETLK, &lock) || lock.l_type == F_UNLCK || lock.l_pid <= 0) return false;
+    snprintf(path, sizeof(path), "/proc/%ld/comm", (long)lock.l_pid);
+    int comm = open(path, O_RDONLY | O_CLOEXEC);
+    if (comm >= 0) {
+        ssize_t n = read(comm, name, sizeof(name) - 1);
+        name[n > 0 ? (size_t)n : 0] = '\0';
+        name[strcspn(name, "\n")] = '\0';
+        close(comm);
+    }
+    snprintf(out, size, *name ? "process %ld (%s)" : "process %ld", (long)lock.l_pid, name);
+    return true;
+}
+
+void data_dir_holder(const char *path, int *shm, char *out, size_t size)
+{
+    char name[PATH_BYTES + 16];
+    int fd = shm ? *shm : -1, file;
+
+    snprintf(out, size, "another program");
+    snprintf(name, sizeof(name), "%s-shm", path);
+    if (fd < 0) fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    bool found = find_holder(fd, F_WRLCK, SHM_LOCKS, SHM_N, out, size);
+    if (shm) {
+        *shm = fd;
+        return;
+    }
+    if (fd >= 0) close(fd);
+    file = found ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    (void)find_holder(file, F_RDLCK, FILE_LOCKS, FILE_N, out, size);
+    if (file >= 0) close(file);
 }
 
 int data_dir_beside(const char *path, struct error *err)

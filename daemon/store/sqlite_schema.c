@@ -182,7 +182,7 @@ static int wal_mode(sqlite3 *db, struct error *err)
 
 int schema_open(const char *dir, sqlite3 **out, struct error *err)
 {
-    char path[PATH_BYTES];
+    char path[PATH_BYTES], who[64];
     int64_t version;
     sqlite3 *db;
     int rc;
@@ -203,6 +203,11 @@ int schema_open(const char *dir, sqlite3 **out, struct error *err)
 
 err_check:
     db_close(db);
+    if (rc == ST_STORE_HELD) {
+        data_dir_holder(path, NULL, who, sizeof(who));
+        rc = error_set(err, ST_DATA_DIR_IN_USE,
+                       "%s is locked by %s; start again once that has ended its transaction", path, who);
+    }
     return rc;
 }
 

@@ -96,22 +96,26 @@ struct store_change {
 /* Opens DIR/greedylr.db, creating directory and database where missing; takes DIR's lock.
  * Errors: ST_DATA_DIR_IN_USE (names the holder's pid), ST_DATA_DIR_UNREADABLE, ST_DATA_NEWER,
  * ST_DATA_DAMAGED, ST_STORE_FULL, ST_STORE_FAILED.
- * Without room to fold what a crash left an existing database opens nevertheless, for reading:
- * store_recovering.
+ * Without room to fold what a crash left, or while another program has a transaction open, an existing
+ * database opens nevertheless, for reading: store_recovering.
  */
 int store_open(const char *dir, const struct store_options *options, struct store **out,
                struct error *err) WARN_UNUSED;
 /* Whether that folding is still to be done: until store_probe or store_maintain has, readers find what was
- * committed, and store_commit is ST_STORE_FULL. */
+ * committed, and store_commit refuses. */
 bool store_recovering(const struct store *store);
+/* Why it was when the store was opened: ST_STORE_FULL, ST_STORE_HELD. */
+const struct error *store_unrecovered(const struct store *store);
 /* Folds what is left, checkpoints and closes; readers must be closed before.  The store is gone even on
- * failure.  ST_STORE_FULL, ST_OUT_OF_MEMORY: nothing is lost, the rest is folded when it is opened again. */
+ * failure.  ST_STORE_FULL, ST_STORE_HELD, ST_OUT_OF_MEMORY: nothing is lost, the rest is folded when it is
+ * opened again. */
 int store_close(struct store *store, struct error *err);
 
 /* Commits all changes in one synced transaction, or none.  Writer thread.
- * Errors: ST_STORE_FULL (no room: nothing happened, the store can go on), ST_OUT_OF_MEMORY (the same, but
- * after a crash it may turn out to have happened), ST_STORE_STALE (an expected revision did not hold),
- * ST_STORE_FAILED (any failed sync, any other write error: the process must end). */
+ * Errors: ST_STORE_FULL (no room: nothing happened, the store can go on), ST_STORE_HELD (the same, for
+ * another program's lock, which is named), ST_OUT_OF_MEMORY (the same, but after a crash it may turn out to
+ * have happened), ST_STORE_STALE (an expected revision did not hold), ST_STORE_FAILED (any failed sync, any
+ * other write error: the process must end). */
 int store_commit(struct store *store, const struct store_change *changes, size_t n,
                  struct error *err) WARN_UNUSED;
 

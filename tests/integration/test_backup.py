@@ -7,11 +7,12 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import unittest
 
-from harness import BINARY, Daemon, check, wait_until
+from harness import BINARY, Daemon, check, reason, wait_until
 from test_check import contents, fill
 from test_faults import can_mount
 
@@ -254,6 +255,65 @@ class Readers(unittest.TestCase):
                                capture_output=True, text=True)
             self.assertEqual((r.returncode, r.stdout), (0, "39\n"), r.stderr)
         self.assertEqual(check(d.data).returncode, 0)
+
+    def holding(self, folder, sql):
+        """A process that has a transaction open, and holds what it takes."""
+        script = ("import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+                  "for one in sys.argv[2:]: c.execute(one).fetchall()\nprint(1, flush=True); sys.stdin.read()")
+        p = subprocess.Popen([sys.executable, "-c", script, os.path.join(folder, "greedylr.db"), *sql],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(p.stdout.close)
+        self.addCleanup(p.communicate)
+        self.assertEqual(p.stdout.readline(), b"1\n")
+        return p
+
+    def held(self, d, p):
+        """The daemon says who holds it up, answers what reads, and goes on by itself."""
+        wait_until(lambda: d.request("GET", "/readyz")[0] == 503, 40)
+        with open("/proc/%d/comm" % p.pid) as f:
+            said = "process %d (%s) has a transaction open" % (p.pid, f.read().strip())
+        self.assertIn(said, d.request("GET", "/readyz")[2].decode())
+        status, answer = d.call("POST", "/v1/jobs/a:report", {"step": 90, "loss": 1})
+        self.assertEqual((status, reason(answer)), (503, "STORE_HELD"))
+        self.assertIn(said, answer["message"])
+        self.assertEqual(d.request("GET", "/v1/jobs/a")[0], 200)
+        p.communicate()
+        wait_until(lambda: d.request("GET", "/readyz")[0] == 200, 40)
+        self.assertEqual(d.call("POST", "/v1/jobs/a:report", {"step": 90, "loss": 1})[0], 200)
+        self.assertEqual(d.stop(), 0)
+        self.assertEqual((d.stderr.count("event=database_held"), d.stderr.count("event=database_free")), (1, 1), d.stderr)
+        self.assertNotIn("disk", d.stderr)
+
+    def test_a_writer_is_waited_for(self):
+        d = Daemon()
+        self.addCleanup(d.close)
+        d.start()
+        fill(d)
+        p = self.holding(d.data, ["BEGIN IMMEDIATE"])
+        status, _ = d.call("POST", "/v1/jobs/a:report", {"step": 89, "loss": 1})
+        self.assertEqual(status, 503)
+        self.held(d, p)
+
+    def test_a_reader_at_the_start(self):
+        d = Daemon()
+        self.addCleanup(d.close)
+        d.start()
+        fill(d)
+        d.kill()
+        p = self.holding(d.data, ["BEGIN", "SELECT count(*) FROM decision"])
+        d.start(ready=False)
+        self.held(d, p)
+
+    def test_locked_at_the_start(self):
+        d = Daemon()
+        self.addCleanup(d.close)
+        d.start()
+        d.stop()
+        p = self.holding(d.data, ["PRAGMA locking_mode=exclusive", "BEGIN EXCLUSIVE"])
+        with self.assertRaisesRegex(RuntimeError, r"exit 3: .*greedylr\.db is locked by process %d \(" % p.pid):
+            d.start()
+        p.communicate()
+        d.start()
 
 
 if __name__ == "__main__":
