@@ -103,7 +103,7 @@ class Examples(DaemonTest):
         (socket,) = examples("daemon/greedylrd.8")
         start, ask = socket.splitlines()
         self.assertIn("curl -s ", ask)
-        said = self.sh("bash", "-e", "-c", "trap 'kill $!; wait' EXIT\n%s >log 2>&1 &\nuntil grep -q listening log; do sleep 0.05; done\n%s" % (start, ask))
+        said = self.sh("bash", "-e", "-c", "trap 'kill $!; wait' EXIT\n: >log\n%s >>log 2>&1 &\nuntil grep -q listening log; do sleep 0.05; done\n%s" % (start, ask))
         self.assertIn('"jobs":[]', said)
 
 
