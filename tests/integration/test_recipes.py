@@ -34,6 +34,11 @@ TWO_RANKS = """
 import os, runpy, signal, sys
 import torch
 script, checkpoint, *ports = sys.argv[1:]
+
+# Where torch 1.13 drops the last reference to a gloo group it joins, with the GIL, a thread that may be waiting for the GIL.
+kept, init = [], torch.nn.parallel.DistributedDataParallel.__init__
+torch.nn.parallel.DistributedDataParallel.__init__ = lambda self, *args, **more: (kept.append(self), init(self, *args, **more))[1]
+
 for port, epochs in zip(ports, ("6", "10")):
     children = []
     for rank in range(2):
